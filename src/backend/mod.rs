@@ -1,0 +1,1 @@
+//! The client side of the wire: HTTP, session refresh, PostgREST, functions, Realtime.

@@ -1,0 +1,1 @@
+//! Resolved settings: flags, environment, files and defaults, and every path we own.

@@ -1,0 +1,287 @@
+//! A job as the gateway handles it: what it is, where it stands, how it ended.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::ids::{GatewayId, JobId, SubagentId, TeamId};
+
+/// State of a `gateway_jobs` row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    /// Waiting for its gateway.
+    Queued,
+    /// Claimed by a gateway.
+    Running,
+    /// Ended; the handler did what was asked (also when a command exited non-zero).
+    Completed,
+    /// Ended; refused or went wrong.
+    Failed,
+    /// Ended by a person, a shutdown or as a duplicate.
+    Cancelled,
+}
+
+impl JobStatus {
+    /// The word used on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing will change the row any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Queued | Self::Running => false,
+            Self::Completed | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+/// What a job asks for. Names the wire does not know stay as they came, so that the refusal can quote them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobKind {
+    /// `diagnostic`: examine host and providers.
+    Diagnostic,
+    /// `shell_exec`: run one command line.
+    ShellExec,
+    /// `subagent_cancel`: has its own query and never waits for a slot.
+    SubagentCancel,
+    /// Everything else, refused with a reason.
+    Unsupported(String),
+}
+
+impl JobKind {
+    /// Reads the wire's `job_type`.
+    #[must_use]
+    pub fn from_wire(job_type: &str) -> Self {
+        match job_type {
+            "diagnostic" => Self::Diagnostic,
+            "shell_exec" => Self::ShellExec,
+            "subagent_cancel" => Self::SubagentCancel,
+            other => Self::Unsupported(other.to_owned()),
+        }
+    }
+
+    /// The wire's `job_type`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Diagnostic => "diagnostic",
+            Self::ShellExec => "shell_exec",
+            Self::SubagentCancel => "subagent_cancel",
+            Self::Unsupported(name) => name,
+        }
+    }
+}
+
+/// Which way a job reached this gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ingress {
+    /// A Realtime event.
+    Push,
+    /// A reconcile query.
+    Poll,
+}
+
+/// A decoded `gateway_jobs` row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Row id.
+    pub id: JobId,
+    /// Owning team.
+    pub team_id: TeamId,
+    /// Targeted gateway; null rows are nobody's.
+    pub gateway_id: Option<GatewayId>,
+    /// What to do.
+    pub kind: JobKind,
+    /// State when the row was read.
+    pub status: JobStatus,
+    /// Arguments, checked by the handler.
+    pub payload: Map<String, Value>,
+    /// Who asked (`cli`, `vm_restore_readiness_probe`, ...).
+    pub requested_via: Option<String>,
+    /// Key under which equal jobs run once.
+    pub idempotency_key: Option<String>,
+    /// Attempt under that key; null means 1.
+    pub attempt: Option<u64>,
+    /// Creation time as the backend wrote it; the order of jobs.
+    pub created_at: String,
+}
+
+impl Job {
+    /// The lane in which jobs run one after another, if this job has one.
+    ///
+    /// Only subagent runs have one: `payload.subagent_id`, else `payload.subagentId`.
+    #[must_use]
+    pub fn lane(&self) -> Option<SubagentId> {
+        if self.kind.as_str() != "subagent_run" {
+            return None;
+        }
+        let id = self
+            .payload
+            .get("subagent_id")
+            .or_else(|| self.payload.get("subagentId"))?;
+        SubagentId::new(id.as_str()?).ok()
+    }
+}
+
+/// Captured bytes that become one text member of a result. Escaped while the result streams, never before:
+/// five megabytes of NUL would be many more as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawField {
+    /// Member name, such as `stdout`.
+    pub key: String,
+    /// The bytes as captured.
+    pub bytes: Vec<u8>,
+}
+
+/// The `result` column: small members as JSON, captured output as raw bytes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct JobResult {
+    /// Members of the object.
+    pub fields: Map<String, Value>,
+    /// Further members, text made from captured bytes.
+    pub raw: Vec<RawField>,
+}
+
+impl From<Map<String, Value>> for JobResult {
+    fn from(fields: Map<String, Value>) -> Self {
+        Self {
+            fields,
+            raw: Vec::new(),
+        }
+    }
+}
+
+/// The one ending of a job.
+#[must_use = "an unreported outcome leaves the job running on the server"]
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobOutcome {
+    /// The handler did what was asked.
+    Completed {
+        /// The `result` column.
+        result: JobResult,
+    },
+    /// Refused, or went wrong.
+    Failed {
+        /// The `result` column.
+        result: JobResult,
+        /// The `error` column; never empty.
+        error: String,
+    },
+    /// Stopped by a person, a shutdown or a duplicate key.
+    Cancelled {
+        /// The `result` column.
+        result: JobResult,
+        /// The `error` column; never empty.
+        error: String,
+    },
+}
+
+impl JobOutcome {
+    /// A refusal or failure whose result is `{"message": error}` plus `extra`.
+    pub fn failed(error: impl Into<String>, extra: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let error = error.into();
+        Self::Failed {
+            result: message_with(&error, extra),
+            error,
+        }
+    }
+
+    /// A cancellation whose result is `{"message": error}` plus `extra`.
+    pub fn cancelled(error: impl Into<String>, extra: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let error = error.into();
+        Self::Cancelled {
+            result: message_with(&error, extra),
+            error,
+        }
+    }
+
+    /// The row state this ending writes.
+    #[must_use]
+    pub const fn status(&self) -> JobStatus {
+        match self {
+            Self::Completed { .. } => JobStatus::Completed,
+            Self::Failed { .. } => JobStatus::Failed,
+            Self::Cancelled { .. } => JobStatus::Cancelled,
+        }
+    }
+
+    /// The `result` column.
+    #[must_use]
+    pub const fn result(&self) -> &JobResult {
+        match self {
+            Self::Completed { result } | Self::Failed { result, .. } | Self::Cancelled { result, .. } => result,
+        }
+    }
+
+    /// The `error` column, null for a completed job.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Completed { .. } => None,
+            Self::Failed { error, .. } | Self::Cancelled { error, .. } => Some(error),
+        }
+    }
+}
+
+fn message_with(message: &str, extra: impl IntoIterator<Item = (&'static str, Value)>) -> JobResult {
+    let mut fields = Map::new();
+    fields.insert("message".to_owned(), Value::from(message));
+    fields.extend(extra.into_iter().map(|(key, value)| (key.to_owned(), value)));
+    JobResult::from(fields)
+}
+
+/// When a job passed each step, by this machine's wall clock; written to the row's `debug` column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Which way it came.
+    pub ingress: Ingress,
+    /// First seen by this gateway.
+    pub received_at: Timestamp,
+    /// The claim succeeded.
+    pub claimed_at: Option<Timestamp>,
+    /// The child process, if any, was started.
+    pub started_at: Option<Timestamp>,
+    /// The outcome was known and journalled.
+    pub finished_at: Option<Timestamp>,
+}
+
+impl Timeline {
+    /// A timeline that has only begun.
+    #[must_use]
+    pub const fn received(ingress: Ingress, at: Timestamp) -> Self {
+        Self {
+            ingress,
+            received_at: at,
+            claimed_at: None,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_outcome_carries_message_and_extra() {
+        let outcome = JobOutcome::failed("no", [("job_type", Value::from("x"))]);
+        assert_eq!(outcome.status(), JobStatus::Failed);
+        assert_eq!(outcome.error(), Some("no"));
+        assert_eq!(
+            Value::from(outcome.result().fields.clone()),
+            serde_json::json!({"message": "no", "job_type": "x"})
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! Words of the product: ids, jobs, outcomes, limits, time and secrets.
+//!
+//! Row 0 of the architecture. Pure values only: no tokio, no files, no sockets.
+
+pub mod clock;
+pub mod ids;
+pub mod job;
+pub mod secret;

@@ -1,0 +1,1 @@
+//! Where queue, worker, handlers, process and report meet.

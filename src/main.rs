@@ -1,0 +1,3 @@
+//! The `gateway` binary: everything is in the library.
+
+fn main() {}

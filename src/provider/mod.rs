@@ -1,0 +1,1 @@
+//! Agent CLIs: find, probe, describe.

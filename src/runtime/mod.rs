@@ -1,0 +1,1 @@
+//! The daemon: composes everything, owns tasks and shutdown.

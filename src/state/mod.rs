@@ -1,0 +1,1 @@
+//! Files this program owns: state directory, session, lock, log, journal.

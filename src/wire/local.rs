@@ -1,0 +1,108 @@
+//! What the CLI and a running daemon say to each other over the owner-only Unix socket.
+//!
+//! One JSON line asks, one JSON line answers, then the daemon closes the connection.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest line in either direction, in bytes.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// A question to the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum LocalRequest {
+    /// Tell the state.
+    Status,
+    /// Stop; the answer comes at once, the end is when the lock is free.
+    Stop {
+        /// How.
+        how: StopHow,
+    },
+    /// Machine control of this host was changed on disk: read it again and tell the backend.
+    ReloadFullControl,
+}
+
+/// How a daemon is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum StopHow {
+    /// Let running jobs end for at most so many milliseconds, then cancel them.
+    Drain {
+        /// The bound.
+        grace_ms: u64,
+    },
+    /// Cancel running jobs at once.
+    Now,
+}
+
+/// The daemon's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum LocalReply {
+    /// The state.
+    Status(Box<DaemonStatus>),
+    /// Done, or begun.
+    Ok,
+    /// Not done.
+    Error {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Local state word: finer than the wire's four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DaemonState {
+    /// Not yet connected for the first time.
+    Starting,
+    /// Takes jobs.
+    Ready,
+    /// The control plane cannot be reached; retrying.
+    Offline,
+    /// The session was refused; needs `pair`.
+    Unauthenticated,
+    /// Works, with a limit that `reason` names.
+    Degraded,
+    /// Ends running jobs, takes no new ones.
+    Draining,
+}
+
+/// A running daemon's own account of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// State word.
+    pub state: DaemonState,
+    /// Why, when it is not `ready`.
+    pub reason: Option<String>,
+    /// Process id.
+    pub pid: u32,
+    /// Version of the running daemon.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Control plane address.
+    pub backend_url: String,
+    /// Its gateway id.
+    pub gateway_id: String,
+    /// Its team id.
+    pub team_id: String,
+    /// Device name.
+    pub device_name: String,
+    /// Host layer of machine control.
+    pub full_control_enabled: bool,
+    /// Whether the Realtime channel is joined.
+    pub realtime: bool,
+    /// Last good heartbeat, RFC 3339.
+    pub last_heartbeat_at: Option<String>,
+    /// Last good reconcile, RFC 3339.
+    pub last_reconcile_at: Option<String>,
+    /// Jobs running now.
+    pub running_jobs: u32,
+    /// Jobs waiting in memory.
+    pub queued_jobs: u32,
+    /// Results not yet confirmed by the control plane.
+    pub unreported_results: u32,
+    /// Rows and frames that could not be decoded, since the start.
+    pub malformed_rows: u64,
+}

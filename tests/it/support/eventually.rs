@@ -1,0 +1,39 @@
+//! Waiting on a condition, never for a time.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// How long a condition may take on a slow, loaded machine before the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(20);
+
+/// Polls `probe` until it gives a value, and fails the test after [`PATIENCE`] naming `what` was awaited.
+pub(crate) async fn eventually<T, F, Fut>(what: &str, mut probe: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let attempt = async {
+        let mut step = tokio::time::interval(STEP);
+        loop {
+            step.tick().await;
+            if let Some(value) = probe().await {
+                return value;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, attempt)
+        .await
+        .unwrap_or_else(|_| panic!("gave up waiting: {what}"))
+}
+
+#[tokio::test]
+async fn eventually_returns_the_first_value() {
+    let mut left = 3;
+    let value = eventually("countdown", || {
+        left -= 1;
+        std::future::ready((left == 0).then_some("done"))
+    })
+    .await;
+    assert_eq!(value, "done");
+}

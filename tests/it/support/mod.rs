@@ -1,0 +1,3 @@
+//! What every behaviour test needs.
+
+pub(crate) mod eventually;
