@@ -9,4 +9,5 @@
 )]
 
 mod process;
+mod shell_exec;
 mod support;

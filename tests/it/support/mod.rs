@@ -1,4 +1,6 @@
 //! What every behaviour test needs.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod alone;
 pub(crate) mod eventually;
 pub(crate) mod postgres;
