@@ -1,1 +1,10 @@
 //! Files this program owns: state directory, session, lock, log, journal.
+//!
+//! A path becomes usable only through [`fs::OwnerDir`]; no other room creates files.
+
+pub mod fs;
+pub mod last_exit;
+pub mod lock;
+pub mod operator;
+pub mod place;
+pub mod session;
