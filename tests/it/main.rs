@@ -8,5 +8,7 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod journal;
+mod log_file;
 mod state;
 mod support;
