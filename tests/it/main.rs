@@ -9,6 +9,8 @@
 )]
 
 mod journal;
+mod journal_faults;
 mod log_file;
+mod session;
 mod state;
 mod support;
