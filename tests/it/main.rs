@@ -10,4 +10,9 @@
 
 mod process;
 mod shell_exec;
+mod journal;
+mod journal_faults;
+mod log_file;
+mod session;
+mod state;
 mod support;

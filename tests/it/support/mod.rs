@@ -4,3 +4,4 @@
 pub(crate) mod alone;
 pub(crate) mod eventually;
 pub(crate) mod postgres;
+pub(crate) mod state_dir;
