@@ -241,7 +241,7 @@ impl Jobs {
             .select("id,status,result,error")
             .eq("team_id", &self.team)
             .eq("idempotency_key", key)
-            .eq("attempt", job.attempt.unwrap_or(1))
+            .eq("attempt", &job.attempt.unwrap_or(1))
             .in_("status", ["running", "completed"])
             .neq("id", &job.id)
             .order("created_at.asc")
@@ -292,7 +292,7 @@ impl Jobs {
     /// # Errors
     /// [`BackendError`] as for every request.
     pub async fn gateway_event(&self, event: &GatewayEvent) -> Result<(), BackendError> {
-        let mut row = serde_json::to_value(event).map_err(|error| BackendError::unexpected("event", error))?;
+        let mut row = serde_json::to_value(event).map_err(|error| BackendError::unexpected("event", &error))?;
         if let Some(row) = row.as_object_mut() {
             row.insert("gateway_id".to_owned(), Value::from(self.gateway.as_str()));
             row.insert("team_id".to_owned(), Value::from(self.team.as_str()));
