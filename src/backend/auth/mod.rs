@@ -4,6 +4,7 @@
 //! refresh at a time in the process and, through the store's lock, one on the machine; the new tokens are stored
 //! before anybody sees them. A refused session is a state that everybody can watch, never a silent public key.
 
+mod exchange;
 mod jwt;
 mod refresh;
 mod store;
@@ -92,7 +93,8 @@ impl Auth {
     /// The backend refused `token`: gives another one, or `None` when there is none to be had now.
     ///
     /// # Errors
-    /// [`BackendError::SessionLost`] when the session turned out to be over.
+    /// [`BackendError::SessionLost`] when the session turned out to be over, [`BackendError::NotRefreshed`] when
+    /// the refresh failed.
     pub async fn renew(&self, token: &Secret) -> Result<Option<Secret>, BackendError> {
         match &self.kind {
             Kind::Fixed { .. } => Ok(None),

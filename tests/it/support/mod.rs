@@ -5,3 +5,4 @@ pub(crate) mod alone;
 pub(crate) mod eventually;
 pub(crate) mod postgres;
 pub(crate) mod state_dir;
+pub(crate) mod scripted_server;
