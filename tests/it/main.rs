@@ -9,4 +9,5 @@
 )]
 
 mod providers;
+mod rest;
 mod support;
