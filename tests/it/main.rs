@@ -20,4 +20,6 @@ mod backend_http;
 mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
+mod providers;
+mod rest;
 mod support;
