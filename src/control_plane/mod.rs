@@ -6,14 +6,18 @@
 //! are what a table cannot express, [`realtime`] pushes changes. [`server`] is all of it on a socket,
 //! [`admin`] is what its owner does on the host.
 
+pub mod admin;
 pub mod auth;
 pub mod claims;
+pub mod functions;
 pub mod jwt;
 pub mod keys;
+pub mod pairing;
 pub mod problem;
 pub mod query;
 pub mod realtime;
 pub mod registry;
 pub mod rest;
 pub mod rpc;
+pub mod server;
 pub mod store;

@@ -43,8 +43,8 @@ pub fn api_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
 ///
 /// # Errors
 /// The answer to send.
-async fn enter(auth: &Auth, request: &Request) -> Result<Claims, Response> {
-    let Some(key) = api_key(request.headers(), request.uri()) else {
+async fn enter(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<Claims, Response> {
+    let Some(key) = api_key(headers, uri) else {
         let body = json!({
             "message": "No API key found in request",
             "hint": "No `apikey` request header or url param was found.",
@@ -55,11 +55,11 @@ async fn enter(auth: &Auth, request: &Request) -> Result<Claims, Response> {
         let body = json!({"message": "Invalid API key", "hint": "The key of this control plane is another one."});
         return Err((StatusCode::UNAUTHORIZED, Json(body)).into_response());
     }
-    match bearer(request.headers()) {
+    match bearer(headers) {
         Some(token) if token != key => auth
             .identify(token, auth.lives().leeway_seconds)
             .await
-            .map_err(|denied| refusal(&denied, request.uri().path())),
+            .map_err(|denied| refusal(&denied, uri.path())),
         Some(_) | None => Ok(Claims::anon()),
     }
 }
@@ -85,7 +85,7 @@ fn refusal(denied: &Denied, path: &str) -> Response {
 
 /// Middleware: puts [`Claims`] into the request's extensions, or refuses.
 pub async fn gate(State(auth): State<Auth>, mut request: Request, next: Next) -> Response {
-    match enter(&auth, &request).await {
+    match enter(&auth, request.headers(), request.uri()).await {
         Ok(claims) => {
             request.extensions_mut().insert(claims);
             next.run(request).await

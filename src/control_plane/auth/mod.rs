@@ -6,7 +6,7 @@ pub mod gate;
 pub mod http;
 mod known;
 pub mod session;
-mod settings;
+pub(crate) mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +117,7 @@ impl Auth {
     /// # Errors
     /// [`AuthError`].
     pub async fn open(store: Store, lives: Lives) -> Result<Self, AuthError> {
-        let anon_key = settings::get_or_set(&store, "anon_key", &keys::random_token(keys::ANON_PREFIX)?).await?;
+        let anon_key = settings::anon_key(&store).await?;
         let secret = settings::get_or_set(&store, "auth_secret", &keys::random_token("")?).await?;
         Ok(Self(Arc::new(Inner {
             jwt: JwtKey::new(secret.as_bytes()),

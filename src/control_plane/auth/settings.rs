@@ -2,14 +2,21 @@
 
 use serde_json::json;
 
-use crate::control_plane::auth::text;
+use crate::control_plane::auth::{AuthError, text};
+use crate::control_plane::keys;
 use crate::control_plane::problem::Problem;
 use crate::control_plane::registry::SETTINGS;
 use crate::control_plane::store::{Rows, Store};
 use crate::domain::secret::Secret;
 
+/// The public key of this control plane.
+pub(crate) async fn anon_key(store: &Store) -> Result<String, AuthError> {
+    let fresh = keys::random_token(keys::ANON_PREFIX)?;
+    Ok(get_or_set(store, "anon_key", &fresh).await?)
+}
+
 /// The stored value, or `fresh` if there is none yet. Of two nodes that start together one wins, and both use its value.
-pub(super) async fn get_or_set(store: &Store, key: &str, fresh: &Secret) -> Result<String, Problem> {
+pub(crate) async fn get_or_set(store: &Store, key: &str, fresh: &Secret) -> Result<String, Problem> {
     if let Some(value) = get(store, key).await? {
         return Ok(value);
     }

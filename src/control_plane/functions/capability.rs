@@ -32,7 +32,11 @@ pub fn validate(document: &Value) -> Check {
         return root.member("schema_version").wrong("must be \"v1\"");
     }
     let providers = root.member("providers");
-    if let Some(extra) = providers.object()?.keys().find(|key| !PROVIDERS.contains(&key.as_str())) {
+    if let Some(extra) = providers
+        .object()?
+        .keys()
+        .find(|key| !PROVIDERS.contains(&key.as_str()))
+    {
         return providers.member(extra).wrong("is no provider of v1");
     }
     for name in PROVIDERS {
@@ -80,7 +84,8 @@ fn health(node: &Node<'_>) -> Check {
     node.member("status").one_of(&HEALTH)?;
     node.member("check_type").one_of(&["full", "light"])?;
     node.member("checked_at").text()?;
-    node.member("last_full_status").optional(|status| status.one_of(&HEALTH))?;
+    node.member("last_full_status")
+        .optional(|status| status.one_of(&HEALTH))?;
     for name in ["last_full_checked_at", "error", "model"] {
         node.member(name).optional(Node::text)?;
     }
@@ -121,10 +126,12 @@ impl<'a> Node<'a> {
     }
 
     fn object(&self) -> Result<&'a Map<String, Value>, InvalidCapabilities> {
-        self.value.and_then(Value::as_object).ok_or_else(|| InvalidCapabilities {
-            path: self.path.clone(),
-            wrong: "must be an object",
-        })
+        self.value
+            .and_then(Value::as_object)
+            .ok_or_else(|| InvalidCapabilities {
+                path: self.path.clone(),
+                wrong: "must be an object",
+            })
     }
 
     fn boolean(&self) -> Check {
