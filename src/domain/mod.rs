@@ -3,6 +3,8 @@
 //! Row 0 of the architecture. Pure values only: no tokio, no files, no sockets.
 
 pub mod clock;
+pub mod escape;
 pub mod ids;
 pub mod job;
+pub mod limits;
 pub mod secret;

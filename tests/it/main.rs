@@ -8,4 +8,5 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod providers;
 mod support;
