@@ -1,4 +1,6 @@
 //! What every behaviour test needs.
 
 pub(crate) mod eventually;
+pub(crate) mod plane;
 pub(crate) mod postgres;
+pub(crate) mod ws;
