@@ -10,4 +10,5 @@
 
 mod auth_server;
 mod providers;
+mod rest;
 mod support;
