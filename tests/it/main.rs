@@ -9,6 +9,10 @@
 )]
 
 mod auth_server;
+mod pairing_server;
+mod plane_server;
 mod providers;
+mod realtime_server;
 mod rest;
+mod supabase_js;
 mod support;
