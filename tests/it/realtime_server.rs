@@ -369,3 +369,29 @@ async fn changes_of_the_administrator_are_heard_too() {
         .unwrap();
     assert_eq!(change["data"]["record"]["full_control_enabled"], true);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off_alone() {
+    let plane = Plane::start(On::Sqlite).await;
+    let (gateway, operator) = (plane.pair("a").await, plane.operator().await);
+    let (mut slow, mut quick) = (Socket::open(&plane, Vsn::V2).await, Socket::open(&plane, Vsn::V2).await);
+    for socket in [&mut slow, &mut quick] {
+        socket
+            .join("realtime:x", &gateway.access, inserts("status=eq.queued"))
+            .await;
+    }
+    let command = "x".repeat(900_000);
+    for _insert in 0..80 {
+        let (status, body) = plane
+            .post("/rest/v1/gateway_jobs", &operator, &job(&gateway, &command))
+            .await;
+        assert_eq!(status, 201, "{body}");
+        quick.change().await;
+    }
+    let mut heard = 0;
+    while slow.next().await.is_some() {
+        heard += 1;
+    }
+    assert!(heard < 80, "all of it was kept for a client that does not read");
+    quick.assert_silent().await;
+}

@@ -43,8 +43,8 @@ pub fn api_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
 ///
 /// # Errors
 /// The answer to send.
-fn check_key(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<String, Response> {
-    let refused = |body: Value| (StatusCode::UNAUTHORIZED, Json(body)).into_response();
+fn check_key(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<String, Box<Response>> {
+    let refused = |body: Value| Box::new((StatusCode::UNAUTHORIZED, Json(body)).into_response());
     match api_key(headers, uri) {
         Some(key) if auth.is_anon_key(&key) => Ok(key),
         Some(_) => Err(refused(json!({
@@ -63,7 +63,7 @@ fn check_key(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<String, Resp
 /// # Errors
 /// The answer to send.
 async fn enter(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<Claims, Response> {
-    let key = check_key(auth, headers, uri)?;
+    let key = check_key(auth, headers, uri).map_err(|answer| *answer)?;
     match bearer(headers) {
         Some(token) if token != key => auth
             .identify(token, auth.lives().leeway_seconds)
@@ -107,6 +107,6 @@ pub async fn gate(State(auth): State<Auth>, mut request: Request, next: Next) ->
 pub async fn door(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     match check_key(&auth, request.headers(), request.uri()) {
         Ok(_) => next.run(request).await,
-        Err(answer) => answer,
+        Err(answer) => *answer,
     }
 }
