@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
 pub(crate) mod eventually;
+pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod state_dir;
 pub(crate) mod scripted_server;
+pub(crate) mod ws;
