@@ -8,23 +8,23 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
-mod process;
-mod shell_exec;
-mod journal;
-mod journal_faults;
-mod log_file;
-mod session;
-mod state;
+mod auth_server;
 mod backend_auth;
 mod backend_http;
 mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
-mod auth_server;
+mod journal;
+mod journal_faults;
+mod log_file;
 mod pairing_server;
 mod plane_server;
+mod process;
 mod providers;
 mod realtime_server;
 mod rest;
+mod session;
+mod shell_exec;
+mod state;
 mod supabase_js;
 mod support;

@@ -5,6 +5,6 @@ pub(crate) mod alone;
 pub(crate) mod eventually;
 pub(crate) mod plane;
 pub(crate) mod postgres;
-pub(crate) mod state_dir;
 pub(crate) mod scripted_server;
+pub(crate) mod state_dir;
 pub(crate) mod ws;
