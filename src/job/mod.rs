@@ -1,1 +1,3 @@
-//! Where queue, worker, handlers, process and report meet.
+//! Jobs from the queue to the report: the one place where queue, handler, provider and process meet.
+
+pub mod queue;
