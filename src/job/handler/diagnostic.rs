@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use nix::sys::utsname;
 use serde_json::{Map, Value, json};
 
-use crate::domain::job::{JobOutcome, JobResult, RawField};
+use crate::domain::job::{Job, JobOutcome, JobResult, RawField};
+use crate::job::handler::{Context, JobLife};
 use crate::provider::document::{Picture, arch, platform};
 use crate::provider::probe::Answer;
 use crate::provider::{ProviderId, Providers};
@@ -17,8 +18,16 @@ use crate::provider::{ProviderId, Providers};
 /// Facts of the host do not change while we run.
 static HOST: LazyLock<Result<Value, String>> = LazyLock::new(host);
 
-/// Examines host and providers. Asks Claude's version anew; the other providers are as last seen.
-pub async fn examine(providers: &Providers) -> JobOutcome {
+/// Runs the job; its payload is ignored.
+pub async fn run(_job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
+    tokio::select! {
+        outcome = examine(&cx.providers) => outcome,
+        () = life.stop.cancelled() => life.cancelled(),
+    }
+}
+
+/// Asks Claude's version anew; the other providers are as last seen.
+async fn examine(providers: &Providers) -> JobOutcome {
     let picture = providers.picture.borrow().clone();
     let claude = picture.finding(ProviderId::ClaudeCode);
     let command = claude.map_or(ProviderId::ClaudeCode.program(), |finding| finding.command.as_str());

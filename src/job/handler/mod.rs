@@ -1,5 +1,7 @@
 //! One room per job type, and the few things a handler may use.
 
+pub mod diagnostic;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +14,7 @@ use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
 use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
+use crate::provider::Providers;
 
 /// What a handler may use. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub struct Context {
     pub install_full_control: InstallSwitch,
     /// Environment of children.
     pub child_env: ChildEnv,
+    /// Agent CLIs of this host.
+    pub providers: Providers,
 }
 
 /// Who this gateway is.
@@ -143,7 +148,9 @@ impl JobLife {
 
     /// The outcome of a job that ended because it was asked to.
     pub fn cancelled(&self) -> JobOutcome {
-        let text = self.stop_reason().map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
+        let text = self
+            .stop_reason()
+            .map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
         JobOutcome::cancelled(text, [("cancelled", Value::Bool(true))])
     }
 }
