@@ -8,5 +8,10 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod backend_auth;
+mod backend_http;
+mod backend_jobs;
+mod backend_machine;
+mod backend_realtime;
 mod providers;
 mod support;
