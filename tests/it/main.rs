@@ -14,4 +14,5 @@ mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
 mod providers;
+mod rest;
 mod support;
