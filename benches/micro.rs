@@ -1,10 +1,12 @@
-//! The parts that every job passes: frames, queue, output.
+//! The parts that every job passes: frames, queue, output, queries.
 #![expect(clippy::unwrap_used, reason = "a broken expectation ends the measurement")]
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gateway::control_plane::query::parse;
+use gateway::control_plane::registry;
 use gateway::domain::escape::{json_chunks, json_len};
 use gateway::domain::job::{Ingress, JobResult, RawField, Timeline};
 use gateway::job::queue::{JobQueue, Limits, Offer, Waiting};
@@ -99,5 +101,21 @@ fn output(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, frames, queue, output);
+fn query(c: &mut Criterion) {
+    let jobs = registry::exposed_table("gateway_jobs").unwrap();
+    let parameters = [
+        ("select", "*"),
+        ("team_id", "eq.0191b7a2-0000-7000-8000-000000000001"),
+        ("gateway_id", "eq.0191b7a2-0000-7000-8000-000000000002"),
+        ("status", "eq.queued"),
+        ("order", "created_at.asc"),
+        ("limit", "10"),
+    ]
+    .map(|(name, text)| (name.to_owned(), text.to_owned()));
+    c.bench_function("query of a reconcile, parsed", |b| {
+        b.iter(|| parse::query(jobs, black_box(&parameters)).unwrap());
+    });
+}
+
+criterion_group!(benches, frames, queue, output, query);
 criterion_main!(benches);
