@@ -15,4 +15,7 @@ mod backend_machine;
 mod backend_realtime;
 mod providers;
 mod rest;
+mod journal;
+mod log_file;
+mod state;
 mod support;
