@@ -13,6 +13,7 @@ mod backend_http;
 mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
+mod auth_server;
 mod providers;
 mod rest;
 mod journal;

@@ -1,5 +1,7 @@
 //! What every behaviour test needs.
 
 pub(crate) mod eventually;
+pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod scripted_server;
+pub(crate) mod ws;
