@@ -1,3 +1,6 @@
 //! Jobs from the queue to the report: the one place where queue, handler, provider and process meet.
 
+pub mod handler;
+mod idempotency;
 pub mod queue;
+pub mod running;
