@@ -2,5 +2,9 @@
 
 pub mod handler;
 mod idempotency;
+pub mod policy;
 pub mod queue;
+pub mod recovery;
+pub mod report;
 pub mod running;
+pub mod worker;

@@ -1,5 +1,7 @@
 //! One room per job type, and the few things a handler may use.
 
+pub mod shell_exec;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -143,7 +145,9 @@ impl JobLife {
 
     /// The outcome of a job that ended because it was asked to.
     pub fn cancelled(&self) -> JobOutcome {
-        let text = self.stop_reason().map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
+        let text = self
+            .stop_reason()
+            .map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
         JobOutcome::cancelled(text, [("cancelled", Value::Bool(true))])
     }
 }
