@@ -10,4 +10,5 @@
 
 mod process;
 mod providers;
+mod state;
 mod support;
