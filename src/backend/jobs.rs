@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::backend::error::BackendError;
 use crate::backend::http::StreamBody;
 use crate::backend::rest::{Query, Rest};
-use crate::domain::clock::wire_time;
+use crate::domain::clock::{self, wire_time};
+use crate::domain::escape::{json_chunks, json_len};
 use crate::domain::ids::{GatewayId, JobId, ResourceId, TeamId};
-use crate::domain::job::{Job, JobStatus};
+use crate::domain::job::{Job, JobOutcome, JobStatus, Timeline};
 
 const JOBS: &str = "gateway_jobs";
 const CANCEL: &str = "subagent_cancel";
@@ -21,7 +22,7 @@ const IDS_PER_QUERY: usize = 100;
 /// Twins of one idempotency key that are looked at.
 const MAX_TWINS: u32 = 20;
 
-/// The end of a job as one write.
+/// The end of a job as one write; cheap to clone and to send again.
 #[derive(Debug, Clone)]
 pub struct Completion {
     /// A final state.
@@ -310,6 +311,26 @@ impl Jobs {
 }
 
 impl Completion {
+    /// The end `outcome` of a job, whose result streams with every escape and never exists as a whole.
+    pub fn new(outcome: JobOutcome, timeline: &Timeline) -> Self {
+        let status = outcome.status();
+        let (result, error) = match outcome {
+            JobOutcome::Completed { result } => (result, None),
+            JobOutcome::Failed { result, error } | JobOutcome::Cancelled { result, error } => (result, Some(error)),
+        };
+        let result = Arc::new(result);
+        Self {
+            status,
+            error,
+            completed_at: timeline.finished_at.unwrap_or_else(clock::now),
+            debug: serde_json::to_value(timeline).unwrap_or_default(),
+            result: StreamBody {
+                length: json_len(&result),
+                chunks: Arc::new(move || Box::new(json_chunks(Arc::clone(&result)))),
+            },
+        }
+    }
+
     /// The whole body around the streamed result.
     fn body(&self) -> StreamBody {
         let head = format!(
