@@ -16,5 +16,7 @@ mod backend_realtime;
 mod process;
 mod providers;
 mod rest;
+mod journal;
+mod log_file;
 mod state;
 mod support;
