@@ -19,4 +19,5 @@ mod rest;
 mod journal;
 mod log_file;
 mod state;
+mod shell_exec;
 mod support;
