@@ -14,6 +14,7 @@ mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
 mod process;
+mod auth_server;
 mod providers;
 mod rest;
 mod journal;
