@@ -12,7 +12,11 @@ use crate::state::log_file::RotatingLog;
 pub fn init(log: RotatingLog, verbose: bool) {
     let own = if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     // What others log at debug level holds headers and statements; ours never holds a secret.
-    let filter = || Targets::new().with_default(LevelFilter::WARN).with_target("gateway", own);
+    let filter = || {
+        Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target("gateway", own)
+    };
     let file = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backend::auth::AuthState;
@@ -94,6 +95,8 @@ pub struct Lines {
     pub status: watch::Sender<WireStatus>,
     /// Asks for a heartbeat at once.
     pub hurry: Arc<Notify>,
+    /// Fires when the first heartbeat was answered, or not.
+    pub first_beat: CancellationToken,
     /// The host's layer of machine control.
     pub install: InstallSwitch,
 }
@@ -167,7 +170,9 @@ impl Supervisor {
 
     fn wake_at(&self) -> Instant {
         let look = Instant::now() + LOOK_EVERY;
-        self.shutdown.wake_at().map_or(look, |at| look.min(self.about.began + at))
+        self.shutdown
+            .wake_at()
+            .map_or(look, |at| look.min(self.about.began + at))
     }
 
     fn wish(&mut self, wish: Wish) {
@@ -181,10 +186,13 @@ impl Supervisor {
         let report = self.lines.ingress.borrow_and_update().clone();
         let unreported = *self.lines.unreported.borrow_and_update();
         let before = self.facts.phase;
-        self.shutdown.tick(self.now(), Load {
-            running: report.running,
-            unreported,
-        });
+        self.shutdown.tick(
+            self.now(),
+            Load {
+                running: report.running,
+                unreported,
+            },
+        );
         self.facts.phase = self.shutdown.phase();
         if before != self.facts.phase {
             self.enter(self.facts.phase, report.running).await;
@@ -277,6 +285,7 @@ impl Supervisor {
     }
 
     async fn beat(&mut self, sent_at: Instant, beat: Beat) {
+        self.lines.first_beat.cancel();
         let reply = match beat {
             Beat::Accepted => {
                 if self.beat_trouble.take().is_some() {

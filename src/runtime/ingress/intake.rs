@@ -112,7 +112,9 @@ impl Ingress {
         if self.aside >= MAX_ASIDE {
             return;
         }
-        let Some(life) = self.running.begin(&job.id) else { return };
+        let Some(life) = self.running.begin(&job.id) else {
+            return;
+        };
         let (worker, id) = (self.worker.clone(), job.id.clone());
         let waiting = waiting(job, row, way);
         self.start(id, Place::Aside, async move { worker.work(waiting, life).await });
@@ -127,7 +129,11 @@ impl Ingress {
         warn!(job = %id, reason, "Rejected malformed gateway job");
         let (worker, row) = (self.worker.clone(), id.clone());
         let timeline = Timeline::received(way, clock::now());
-        self.start(id, Place::Aside, async move { worker.reject(&row, reason, timeline).await });
+        self.start(
+            id,
+            Place::Aside,
+            async move { worker.reject(&row, reason, timeline).await },
+        );
     }
 
     /// The row was ended by somebody else: whatever we have of it has to go.

@@ -128,7 +128,9 @@ pub struct Ingress {
 
 impl std::fmt::Debug for Ingress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ingress").field("report", &self.report).finish_non_exhaustive()
+        f.debug_struct("Ingress")
+            .field("report", &self.report)
+            .finish_non_exhaustive()
     }
 }
 
@@ -199,7 +201,11 @@ impl Ingress {
     fn wake_at(&self) -> Instant {
         let due = self.feed.wake_at(self.queue.free()).map(|at| self.began + at);
         let resume = self.journal_pause.filter(|_| self.queue.waiting() > 0);
-        [due, resume].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(60))
+        [due, resume]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(60))
     }
 
     fn obey(&mut self, order: Order) {
