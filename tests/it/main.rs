@@ -8,15 +8,17 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod auth_server;
 mod backend_auth;
 mod backend_http;
 mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
-mod auth_server;
-mod providers;
-mod rest;
 mod journal;
 mod log_file;
+mod process;
+mod providers;
+mod rest;
+mod shell_exec;
 mod state;
 mod support;

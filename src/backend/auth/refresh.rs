@@ -6,41 +6,27 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use reqwest::Method;
-use serde::Deserialize;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::backend::auth::exchange::{OUTAGE_PAUSE, REFUSED_PAUSE, exchange};
 use crate::backend::auth::jwt::Life;
 use crate::backend::auth::store::{StoreError, TokenStore, Tokens};
 use crate::backend::auth::{AuthState, PATIENCE};
-use crate::backend::error::{BackendError, SessionLost};
-use crate::backend::http::{Http, Request};
-use crate::domain::backoff::Backoff;
+use crate::backend::error::BackendError;
+use crate::backend::http::Http;
 use crate::domain::secret::Secret;
 
-/// A refresh token that was refused is not tried again for so long.
-const REFUSED_PAUSE: Duration = Duration::from_secs(60);
-/// After the retries of one refresh are used up.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
-/// Retries of one refresh end here.
-const RETRY_BUDGET: Duration = Duration::from_secs(30);
+/// Between two attempts to write tokens that the disk refused.
+const STORE_PAUSE: Duration = Duration::from_secs(30);
 /// How long another process may hold the store's lock.
 const LOCK_DEADLINE: Duration = Duration::from_secs(45);
 /// A wrong clock must not make a storm: so many refreshes in so long.
 const MAX_REFRESHES: usize = 2;
 const REFRESH_WINDOW: Duration = Duration::from_secs(30);
-/// Auth's codes that say that the session is over.
-const LOST_CODES: [&str; 5] = [
-    "refresh_token_not_found",
-    "refresh_token_already_used",
-    "session_not_found",
-    "session_expired",
-    "user_banned",
-];
-
 type Flight = Shared<BoxFuture<'static, Result<(), BackendError>>>;
 
 /// Keeps one session fresh.
@@ -62,18 +48,12 @@ struct Core {
 struct Inner {
     tokens: Tokens,
     life: Option<Life>,
-    /// Stored on disk as well; false after a failed write.
-    stored: bool,
+    /// After a failed write: when to try it again.
+    unstored: Option<Instant>,
     flight: Option<Flight>,
     /// The last failure, and when it may be tried again.
     failure: Option<(BackendError, Instant)>,
     recent: VecDeque<Instant>,
-}
-
-#[derive(Deserialize)]
-struct Refreshed {
-    access_token: String,
-    refresh_token: String,
 }
 
 impl Keeper {
@@ -82,7 +62,7 @@ impl Keeper {
         let inner = Inner {
             life: Life::of(tokens.access.expose()),
             tokens,
-            stored: true,
+            unstored: None,
             flight: None,
             failure: None,
             recent: VecDeque::new(),
@@ -110,12 +90,13 @@ impl Keeper {
         let now = self.core.http.server_time();
         let (life, lost) = {
             let inner = self.core.inner();
+            if inner.is_at_rest(now) {
+                return Ok(inner.tokens.access.clone());
+            }
             (inner.life, inner.is_lost())
         };
         if lost {
             self.core.adopt_stored().await;
-        } else if !life.is_some_and(|life| life.is_due(now)) {
-            return Ok(self.current());
         }
         let outcome = match self.flight(false) {
             Some(flight) if lost || life.is_none_or(|life| life.is_over(now)) => flight.await,
@@ -147,7 +128,7 @@ impl Keeper {
             return Some(flight.clone());
         }
         let now = Instant::now();
-        if !forced && !inner.life.is_some_and(|life| life.is_due(self.core.http.server_time())) && !inner.is_lost() {
+        if !forced && inner.is_at_rest(self.core.http.server_time()) {
             return None;
         }
         if inner.failure.as_ref().is_some_and(|(_, until)| now < *until) || !inner.may_refresh(now) {
@@ -155,7 +136,8 @@ impl Keeper {
         }
         inner.recent.push_back(now);
         let core = Arc::clone(&self.core);
-        let task = self.tasks.spawn(async move { core.refresh().await });
+        let must = forced || inner.is_lost();
+        let task = self.tasks.spawn(async move { core.refresh(must).await });
         let flight: Flight = async move {
             task.await
                 .unwrap_or_else(|error| Err(BackendError::unexpected("refresh", &error)))
@@ -168,6 +150,12 @@ impl Keeper {
 }
 
 impl Inner {
+    /// Nothing to refresh, to revive or to write.
+    fn is_at_rest(&self, now: Timestamp) -> bool {
+        let due = self.life.is_some_and(|life| life.is_due(now));
+        !due && !self.is_lost() && self.unstored.is_none_or(|at| Instant::now() < at)
+    }
+
     fn is_lost(&self) -> bool {
         matches!(self.failure, Some((BackendError::SessionLost(_), _)))
     }
@@ -204,8 +192,8 @@ impl Core {
         }
     }
 
-    async fn refresh(&self) -> Result<(), BackendError> {
-        let outcome = self.refresh_locked().await;
+    async fn refresh(&self, must: bool) -> Result<(), BackendError> {
+        let outcome = self.refresh_locked(must).await;
         let mut inner = self.inner();
         inner.flight = None;
         inner.failure = match &outcome {
@@ -235,7 +223,7 @@ impl Core {
         });
     }
 
-    async fn refresh_locked(&self) -> Result<(), BackendError> {
+    async fn refresh_locked(&self, must: bool) -> Result<(), BackendError> {
         let _guard = tokio::time::timeout(LOCK_DEADLINE, self.store.lock())
             .await
             .unwrap_or_else(|_| {
@@ -246,11 +234,12 @@ impl Core {
             .map_err(|error| not_refreshed(&error))?;
         self.store_pending().await?;
         let stored = self.store.load().await.map_err(|error| not_refreshed(&error))?;
-        if self.adopt(stored) && !self.is_due() {
+        let adopted = self.adopt(stored);
+        if (adopted || !must) && !self.is_due() {
             return Ok(());
         }
         let refresh = self.inner().tokens.refresh.clone();
-        let tokens = self.exchange(&refresh).await?;
+        let tokens = exchange(&self.http, &refresh).await?;
         self.keep(tokens).await;
         Ok(())
     }
@@ -258,15 +247,16 @@ impl Core {
     /// Tokens whose write failed are written before they are rotated again: two generations behind is fatal.
     async fn store_pending(&self) -> Result<(), BackendError> {
         let pending = {
-            let inner = self.inner();
-            (!inner.stored).then(|| inner.tokens.clone())
+            let mut inner = self.inner();
+            inner.unstored = inner.unstored.map(|_| Instant::now() + STORE_PAUSE);
+            inner.unstored.map(|_| inner.tokens.clone())
         };
         if let Some(tokens) = pending {
             self.store
                 .persist(&tokens)
                 .await
                 .map_err(|error| not_refreshed(&error))?;
-            self.inner().stored = true;
+            self.inner().unstored = None;
         }
         Ok(())
     }
@@ -310,71 +300,10 @@ impl Core {
         let mut inner = self.inner();
         inner.life = Life::of(tokens.access.expose());
         inner.tokens = tokens;
-        inner.stored = written.is_ok();
+        inner.unstored = written.is_err().then(|| Instant::now() + STORE_PAUSE);
         drop(inner);
         self.changes.send_modify(|generation| *generation += 1);
         info!("Gateway session refreshed");
-    }
-
-    async fn exchange(&self, refresh: &Secret) -> Result<Tokens, BackendError> {
-        let endpoint = self.http.endpoint();
-        let mut url = endpoint.at("/auth/v1/token");
-        url.set_query(Some("grant_type=refresh_token"));
-        let body = serde_json::json!({"refresh_token": refresh.expose()}).to_string();
-        let request = Request::new(Method::POST, "session refresh", url)
-            .header("x-supabase-api-version", "2024-01-01")
-            .header("content-type", "application/json;charset=UTF-8")
-            .json(body);
-        let started = Instant::now();
-        let mut backoff = Backoff::new(Duration::from_millis(200), RETRY_BUDGET);
-        loop {
-            let error = match self.http.send(&request, endpoint.key()).await {
-                Ok(answer) => return answer.json::<Refreshed>().and_then(Refreshed::tokens),
-                Err(error) => error,
-            };
-            let wait = backoff.next(rand::random());
-            if !retryable(&error) || started.elapsed() + wait >= RETRY_BUDGET {
-                return Err(verdict(&error));
-            }
-            tokio::time::sleep(wait).await;
-        }
-    }
-}
-
-impl Refreshed {
-    fn tokens(self) -> Result<Tokens, BackendError> {
-        if self.access_token.is_empty() || self.refresh_token.is_empty() {
-            return Err(BackendError::unexpected("session refresh", "it holds no session"));
-        }
-        Ok(Tokens {
-            access: Secret::new(self.access_token),
-            refresh: Secret::new(self.refresh_token),
-        })
-    }
-}
-
-/// Worth another try within one refresh; a rate limit is not, it is waited for outside.
-fn retryable(error: &BackendError) -> bool {
-    match error {
-        BackendError::Http(error) => error.is_transient(),
-        BackendError::Status { status, .. } => matches!(*status, 500..=504 | 520..=530),
-        BackendError::Unexpected { .. } | BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
-    }
-}
-
-fn verdict(error: &BackendError) -> BackendError {
-    let lost = matches!(error.status(), Some(400 | 401 | 403))
-        .then(|| error.code().filter(|code| LOST_CODES.contains(code)))
-        .flatten();
-    if let Some(code) = lost {
-        return SessionLost { code: code.to_owned() }.into();
-    }
-    let transient = error.is_transient();
-    let default = if transient { OUTAGE_PAUSE } else { REFUSED_PAUSE };
-    BackendError::NotRefreshed {
-        reason: error.to_string(),
-        transient,
-        retry_after: error.retry_after().unwrap_or(default),
     }
 }
 

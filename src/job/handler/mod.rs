@@ -1,6 +1,7 @@
 //! One room per job type, and the few things a handler may use.
 
 pub mod diagnostic;
+pub mod shell_exec;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -152,6 +153,15 @@ impl JobLife {
             .stop_reason()
             .map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
         JobOutcome::cancelled(text, [("cancelled", Value::Bool(true))])
+    }
+}
+
+/// Runs a claimed job to its end.
+pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
+    match &job.kind {
+        JobKind::Diagnostic => diagnostic::run(job, cx, life).await,
+        JobKind::ShellExec => shell_exec::run(job, cx, life).await,
+        JobKind::SubagentCancel | JobKind::Unsupported(_) => unsupported(job),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What every behaviour test needs.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod alone;
 pub(crate) mod eventually;
 pub(crate) mod plane;
 pub(crate) mod postgres;
