@@ -1,3 +1,4 @@
 //! What every behaviour test needs.
 
 pub(crate) mod eventually;
+pub(crate) mod postgres;

@@ -1,0 +1,404 @@
+//! One refresh at a time, stored before used, never in a storm.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use reqwest::Method;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::backend::auth::jwt::Life;
+use crate::backend::auth::store::{StoreError, TokenStore, Tokens};
+use crate::backend::auth::{AuthState, PATIENCE};
+use crate::backend::error::{BackendError, SessionLost};
+use crate::backend::http::{Http, Request};
+use crate::domain::backoff::Backoff;
+use crate::domain::secret::Secret;
+
+/// A refresh token that was refused is not tried again for so long.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// After the retries of one refresh are used up.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
+/// Retries of one refresh end here.
+const RETRY_BUDGET: Duration = Duration::from_secs(30);
+/// How long another process may hold the store's lock.
+const LOCK_DEADLINE: Duration = Duration::from_secs(45);
+/// A wrong clock must not make a storm: so many refreshes in so long.
+const MAX_REFRESHES: usize = 2;
+const REFRESH_WINDOW: Duration = Duration::from_secs(30);
+/// Auth's codes that say that the session is over.
+const LOST_CODES: [&str; 5] = [
+    "refresh_token_not_found",
+    "refresh_token_already_used",
+    "session_not_found",
+    "session_expired",
+    "user_banned",
+];
+
+type Flight = Shared<BoxFuture<'static, Result<(), BackendError>>>;
+
+/// Keeps one session fresh.
+pub(super) struct Keeper {
+    core: Arc<Core>,
+    pub(super) state: watch::Sender<AuthState>,
+    pub(super) changes: watch::Sender<u64>,
+    tasks: TaskTracker,
+}
+
+struct Core {
+    http: Http,
+    store: Arc<dyn TokenStore>,
+    inner: Mutex<Inner>,
+    state: watch::Sender<AuthState>,
+    changes: watch::Sender<u64>,
+}
+
+struct Inner {
+    tokens: Tokens,
+    life: Option<Life>,
+    /// Stored on disk as well; false after a failed write.
+    stored: bool,
+    flight: Option<Flight>,
+    /// The last failure, and when it may be tried again.
+    failure: Option<(BackendError, Instant)>,
+    recent: VecDeque<Instant>,
+}
+
+#[derive(Deserialize)]
+struct Refreshed {
+    access_token: String,
+    refresh_token: String,
+}
+
+impl Keeper {
+    pub(super) fn new(http: Http, store: Arc<dyn TokenStore>, tokens: Tokens) -> Self {
+        let (state, changes) = (watch::Sender::new(AuthState::Active), watch::Sender::new(0));
+        let inner = Inner {
+            life: Life::of(tokens.access.expose()),
+            tokens,
+            stored: true,
+            flight: None,
+            failure: None,
+            recent: VecDeque::new(),
+        };
+        let core = Core {
+            http,
+            store,
+            inner: Mutex::new(inner),
+            state: state.clone(),
+            changes: changes.clone(),
+        };
+        Self {
+            core: Arc::new(core),
+            state,
+            changes,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    pub(super) fn current(&self) -> Secret {
+        self.core.inner().tokens.access.clone()
+    }
+
+    pub(super) async fn bearer(&self) -> Result<Secret, BackendError> {
+        let now = self.core.http.server_time();
+        let (life, lost) = {
+            let inner = self.core.inner();
+            (inner.life, inner.is_lost())
+        };
+        if lost {
+            self.core.adopt_stored().await;
+        } else if !life.is_some_and(|life| life.is_due(now)) {
+            return Ok(self.current());
+        }
+        let outcome = match self.flight(false) {
+            Some(flight) if lost || life.is_none_or(|life| life.is_over(now)) => flight.await,
+            Some(flight) => tokio::time::timeout(PATIENCE, flight).await.unwrap_or(Ok(())),
+            None => Ok(()),
+        };
+        self.core.usable(outcome)
+    }
+
+    pub(super) async fn renew(&self, refused: &Secret) -> Result<Option<Secret>, BackendError> {
+        if self.current() != *refused {
+            return Ok(Some(self.current()));
+        }
+        if let Some(flight) = self.flight(true)
+            && let Err(error @ BackendError::SessionLost(_)) = flight.await
+        {
+            return Err(error);
+        }
+        let current = self.current();
+        Ok((current != *refused).then_some(current))
+    }
+
+    /// Joins the refresh under way or starts one, unless it is too early for another.
+    ///
+    /// The refresh is a task of its own: a caller that gives up must not lose tokens already rotated.
+    fn flight(&self, forced: bool) -> Option<Flight> {
+        let mut inner = self.core.inner();
+        if let Some(flight) = &inner.flight {
+            return Some(flight.clone());
+        }
+        let now = Instant::now();
+        if !forced && !inner.life.is_some_and(|life| life.is_due(self.core.http.server_time())) && !inner.is_lost() {
+            return None;
+        }
+        if inner.failure.as_ref().is_some_and(|(_, until)| now < *until) || !inner.may_refresh(now) {
+            return None;
+        }
+        inner.recent.push_back(now);
+        let core = Arc::clone(&self.core);
+        let task = self.tasks.spawn(async move { core.refresh(forced).await });
+        let flight: Flight = async move {
+            task.await
+                .unwrap_or_else(|error| Err(BackendError::unexpected("refresh", error)))
+        }
+        .boxed()
+        .shared();
+        inner.flight = Some(flight.clone());
+        Some(flight)
+    }
+}
+
+impl Inner {
+    fn is_lost(&self) -> bool {
+        matches!(self.failure, Some((BackendError::SessionLost(_), _)))
+    }
+
+    fn may_refresh(&mut self, now: Instant) -> bool {
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= REFRESH_WINDOW)
+        {
+            self.recent.pop_front();
+        }
+        self.recent.len() < MAX_REFRESHES
+    }
+}
+
+impl Core {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The current token if it can be sent, else why not.
+    fn usable(&self, outcome: Result<(), BackendError>) -> Result<Secret, BackendError> {
+        let inner = self.inner();
+        if let Some((error @ BackendError::SessionLost(_), _)) = &inner.failure {
+            return Err(error.clone());
+        }
+        let over = inner.life.is_some_and(|life| life.is_over(self.http.server_time()));
+        match (over, outcome, &inner.failure) {
+            // A failed refresh does not end a token that still lives, nor does a rate limit of ours.
+            (false, _, _) | (true, Ok(()), None) => Ok(inner.tokens.access.clone()),
+            (true, Err(error), _) => Err(error),
+            (true, Ok(()), Some((error, until))) => Err(paused(error, *until)),
+        }
+    }
+
+    async fn refresh(&self, forced: bool) -> Result<(), BackendError> {
+        let outcome = self.refresh_locked(forced).await;
+        let mut inner = self.inner();
+        inner.flight = None;
+        inner.failure = outcome
+            .as_ref()
+            .err()
+            .map(|error| (error.clone(), Instant::now() + pause(error)));
+        drop(inner);
+        let state = match &outcome {
+            Err(BackendError::SessionLost(lost)) => AuthState::Lost(lost.clone()),
+            Ok(())
+            | Err(
+                BackendError::Http(_)
+                | BackendError::Status { .. }
+                | BackendError::Unexpected { .. }
+                | BackendError::NotRefreshed { .. },
+            ) => AuthState::Active,
+        };
+        if let Err(error) = &outcome {
+            warn!(%error, "Gateway session was not refreshed");
+        }
+        self.state.send_if_modified(|current| {
+            let changed = *current != state;
+            *current = state;
+            changed
+        });
+        outcome
+    }
+
+    async fn refresh_locked(&self, forced: bool) -> Result<(), BackendError> {
+        let _guard = tokio::time::timeout(LOCK_DEADLINE, self.store.lock())
+            .await
+            .unwrap_or_else(|_| {
+                Err(StoreError(
+                    "another process refreshes the session for too long".to_owned(),
+                ))
+            })
+            .map_err(|error| not_refreshed(&error))?;
+        self.store_pending().await?;
+        let stored = self.store.load().await.map_err(|error| not_refreshed(&error))?;
+        if self.adopt(stored) && !(forced && self.is_due()) && !self.is_due() {
+            return Ok(());
+        }
+        let refresh = self.inner().tokens.refresh.clone();
+        let tokens = self.exchange(&refresh).await?;
+        self.keep(tokens).await;
+        Ok(())
+    }
+
+    /// Tokens whose write failed are written before they are rotated again: two generations behind is fatal.
+    async fn store_pending(&self) -> Result<(), BackendError> {
+        let pending = {
+            let inner = self.inner();
+            (!inner.stored).then(|| inner.tokens.clone())
+        };
+        if let Some(tokens) = pending {
+            self.store
+                .persist(&tokens)
+                .await
+                .map_err(|error| not_refreshed(&error))?;
+            self.inner().stored = true;
+        }
+        Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        self.inner()
+            .life
+            .is_some_and(|life| life.is_due(self.http.server_time()))
+    }
+
+    /// Takes tokens that another process stored; false when they are ours.
+    fn adopt(&self, stored: Tokens) -> bool {
+        let mut inner = self.inner();
+        if stored == inner.tokens || stored.access.is_empty() || stored.refresh.is_empty() {
+            return false;
+        }
+        inner.life = Life::of(stored.access.expose());
+        inner.tokens = stored;
+        inner.failure = None;
+        drop(inner);
+        self.changes.send_modify(|generation| *generation += 1);
+        true
+    }
+
+    /// After a loss: somebody may have paired again.
+    async fn adopt_stored(&self) {
+        if let Ok(stored) = self.store.load().await
+            && self.adopt(stored)
+        {
+            self.state.send_replace(AuthState::Active);
+        }
+    }
+
+    async fn keep(&self, tokens: Tokens) {
+        // Stored before anybody sees them. When the disk refuses, they are still better than the old pair: the access
+        // token is used, and the refresh token is not spent before it could be written.
+        let written = self.store.persist(&tokens).await;
+        if let Err(error) = &written {
+            warn!(%error, "Failed to persist refreshed gateway session");
+        }
+        let mut inner = self.inner();
+        inner.life = Life::of(tokens.access.expose());
+        inner.tokens = tokens;
+        inner.stored = written.is_ok();
+        drop(inner);
+        self.changes.send_modify(|generation| *generation += 1);
+        info!("Gateway session refreshed");
+    }
+
+    async fn exchange(&self, refresh: &Secret) -> Result<Tokens, BackendError> {
+        let endpoint = self.http.endpoint();
+        let mut url = endpoint.at("/auth/v1/token");
+        url.set_query(Some("grant_type=refresh_token"));
+        let body = serde_json::json!({"refresh_token": refresh.expose()}).to_string();
+        let request = Request::new(Method::POST, "session refresh", url)
+            .header("x-supabase-api-version", "2024-01-01")
+            .header("content-type", "application/json;charset=UTF-8")
+            .json(body);
+        let started = Instant::now();
+        let mut backoff = Backoff::new(Duration::from_millis(200), RETRY_BUDGET);
+        loop {
+            let error = match self.http.send(&request, endpoint.key()).await {
+                Ok(answer) => return answer.json::<Refreshed>().and_then(Refreshed::tokens),
+                Err(error) => error,
+            };
+            let wait = backoff.ceiling_step();
+            if !retryable(&error) || started.elapsed() + wait >= RETRY_BUDGET {
+                return Err(verdict(error));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+impl Refreshed {
+    fn tokens(self) -> Result<Tokens, BackendError> {
+        if self.access_token.is_empty() || self.refresh_token.is_empty() {
+            return Err(BackendError::unexpected("session refresh", "it holds no session"));
+        }
+        Ok(Tokens {
+            access: Secret::new(self.access_token),
+            refresh: Secret::new(self.refresh_token),
+        })
+    }
+}
+
+/// Worth another try within one refresh; a rate limit is not, it is waited for outside.
+fn retryable(error: &BackendError) -> bool {
+    match error {
+        BackendError::Http(error) => error.is_transient(),
+        BackendError::Status { status, .. } => matches!(*status, 500..=504 | 520..=530),
+        BackendError::Unexpected { .. } | BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
+    }
+}
+
+fn verdict(error: BackendError) -> BackendError {
+    let lost = matches!(error.status(), Some(400 | 401 | 403))
+        .then(|| error.code().filter(|code| LOST_CODES.contains(code)))
+        .flatten();
+    if let Some(code) = lost {
+        return SessionLost { code: code.to_owned() }.into();
+    }
+    let transient = error.is_transient();
+    let default = if transient { OUTAGE_PAUSE } else { REFUSED_PAUSE };
+    BackendError::NotRefreshed {
+        reason: error.to_string(),
+        transient,
+        retry_after: error.retry_after().unwrap_or(default),
+    }
+}
+
+fn pause(error: &BackendError) -> Duration {
+    error.retry_after().unwrap_or(REFUSED_PAUSE)
+}
+
+fn paused(error: &BackendError, until: Instant) -> BackendError {
+    match error {
+        BackendError::NotRefreshed { reason, transient, .. } => BackendError::NotRefreshed {
+            reason: reason.clone(),
+            transient: *transient,
+            retry_after: until.saturating_duration_since(Instant::now()),
+        },
+        BackendError::Http(_)
+        | BackendError::Status { .. }
+        | BackendError::Unexpected { .. }
+        | BackendError::SessionLost(_) => error.clone(),
+    }
+}
+
+fn not_refreshed(error: &StoreError) -> BackendError {
+    BackendError::NotRefreshed {
+        reason: error.to_string(),
+        transient: true,
+        retry_after: OUTAGE_PAUSE,
+    }
+}

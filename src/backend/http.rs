@@ -1,0 +1,452 @@
+//! The one HTTP client: deadlines, bounded answers, captive portals, server time.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Method, Response, StatusCode, Url};
+
+use crate::backend::error::{BackendError, HttpError, without_secrets};
+use crate::domain::clock::{self, ServerOffset};
+use crate::domain::secret::Secret;
+use crate::wire::problem::Problem;
+
+/// Deadline of an ordinary request, from its start to the last byte of the answer.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Largest answer accepted, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// What we call ourselves.
+pub const CLIENT_INFO: &str = concat!("panorama-gateway/", env!("CARGO_PKG_VERSION"));
+
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Below a minute: load balancers in front of hosted backends drop idle connections after that.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+const H2_PING: Duration = Duration::from_secs(10);
+/// Longest deadline of an upload, and the rate it is planned with.
+const MAX_UPLOAD_DEADLINE: Duration = Duration::from_secs(180);
+const UPLOAD_BYTES_PER_SECOND: u64 = 512 * 1024;
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// A backend: where it is and the public key it wants to see.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    base: Url,
+    key: Secret,
+}
+
+impl Endpoint {
+    /// Checks the address: `http` or `https`, a host, no credentials, no query.
+    ///
+    /// # Errors
+    /// [`HttpError::Address`] saying what is wrong with it.
+    pub fn new(url: &str, key: Secret) -> Result<Self, HttpError> {
+        let refuse = |why: &str| HttpError::Address(shown(url), why.to_owned());
+        let mut base = Url::parse(url.trim()).map_err(|error| refuse(&error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(refuse("it must begin with http:// or https://"));
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(refuse("it must not hold a user name or password"));
+        }
+        base.set_query(None);
+        base.set_fragment(None);
+        let path = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&path);
+        Ok(Self { base, key })
+    }
+
+    /// The public key.
+    #[must_use]
+    pub const fn key(&self) -> &Secret {
+        &self.key
+    }
+
+    /// Scheme, host and port: what a session is pinned to.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
+    /// The address of a path below the base, which may itself have a path.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+
+    /// Host and port, for texts.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        self.base
+            .port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    fn is_plain(&self) -> bool {
+        self.base.scheme() == "http"
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self.base.host_str() {
+            Some("localhost" | "[::1]") => true,
+            Some(host) => host.starts_with("127."),
+            None => false,
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.base)
+    }
+}
+
+/// An address without whatever stands before an `@`.
+fn shown(url: &str) -> String {
+    url.rsplit_once('@').map_or(url, |(_, rest)| rest).to_owned()
+}
+
+/// Makes chunks of a body that is sent piece by piece; called again when the request is repeated.
+pub type Chunks = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
+/// A body whose length is known but which never exists as a whole.
+#[derive(Clone)]
+pub struct StreamBody {
+    /// Exact number of bytes over all chunks.
+    pub length: u64,
+    /// Starts the chunks from the beginning.
+    pub chunks: Arc<dyn Fn() -> Chunks + Send + Sync>,
+}
+
+impl fmt::Debug for StreamBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamBody({} bytes)", self.length)
+    }
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// A JSON text.
+    Json(String),
+    /// A JSON text, piece by piece.
+    Stream(StreamBody),
+}
+
+/// One request, not yet bound to a bearer.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// Method and target for texts, such as `GET gateway_jobs`.
+    pub(crate) what: String,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+}
+
+impl Request {
+    pub(crate) fn new(method: Method, target: &str, url: Url) -> Self {
+        Self {
+            what: format!("{method} {target}"),
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+        }
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers
+            .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+
+    pub(crate) fn json(mut self, body: String) -> Self {
+        self.body = Body::Json(body);
+        self
+    }
+
+    fn deadline(&self) -> Duration {
+        match &self.body {
+            Body::Empty | Body::Json(_) => DEADLINE,
+            Body::Stream(body) => {
+                let extra = Duration::from_secs(body.length / UPLOAD_BYTES_PER_SECOND);
+                DEADLINE.saturating_add(extra).min(MAX_UPLOAD_DEADLINE)
+            }
+        }
+    }
+}
+
+/// A good answer: status 2xx, body JSON or empty.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) what: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, BackendError> {
+        serde_json::from_slice(&self.body).map_err(|error| BackendError::unexpected(&self.what, error))
+    }
+}
+
+/// The HTTP client of one backend; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Http {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    client: reqwest::Client,
+    endpoint: Endpoint,
+    offset: Mutex<Option<ServerOffset>>,
+}
+
+/// Installs the process's one cryptography provider; later calls do nothing.
+pub fn install_crypto() {
+    static ONCE: Once = Once::new();
+    // An error says that somebody installed one before us, which is as good.
+    ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}
+
+impl Http {
+    /// Builds the client. Root certificates are loaded only for `https`.
+    ///
+    /// # Errors
+    /// [`HttpError::Address`] when TLS cannot be set up or the key cannot stand in a header.
+    pub fn new(endpoint: Endpoint) -> Result<Self, HttpError> {
+        install_crypto();
+        let refuse = |why: &dyn fmt::Display| HttpError::Address(endpoint.host(), why.to_string());
+        let mut headers = HeaderMap::new();
+        headers.insert("x-client-info", HeaderValue::from_static(CLIENT_INFO));
+        headers.insert("apikey", secret_header(endpoint.key()).map_err(|why| refuse(&why))?);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(CLIENT_INFO)
+            .default_headers(headers)
+            .connect_timeout(CONNECT_DEADLINE)
+            .pool_idle_timeout(POOL_IDLE)
+            .redirect(Policy::none())
+            .http2_keep_alive_interval(H2_PING)
+            .http2_keep_alive_timeout(H2_PING);
+        if endpoint.is_plain() {
+            // Loading a trust store costs milliseconds and megabytes that a plain address never needs.
+            builder = builder.tls_certs_only([]);
+        }
+        if endpoint.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| refuse(&innermost(&error)))?;
+        let offset = Mutex::new(None);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client,
+                endpoint,
+                offset,
+            }),
+        })
+    }
+
+    /// Whom this client talks to.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
+    }
+
+    /// How far the server's clock is ahead; `None` before its first answer.
+    #[must_use]
+    pub fn server_offset(&self) -> Option<ServerOffset> {
+        *self.inner.offset.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now by the server's clock, by ours while it has not answered yet.
+    #[must_use]
+    pub fn server_time(&self) -> Timestamp {
+        self.server_offset().unwrap_or_default().server_time(clock::now())
+    }
+
+    /// Sends once. An error status is an error.
+    pub(crate) async fn send(&self, request: &Request, bearer: &Secret) -> Result<Answer, BackendError> {
+        let deadline = request.deadline();
+        let exchange = self.exchange(request, bearer);
+        match tokio::time::timeout(deadline, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(HttpError::Timeout {
+                host: self.inner.endpoint.host(),
+                after: deadline,
+            }
+            .into()),
+        }
+    }
+
+    async fn exchange(&self, request: &Request, bearer: &Secret) -> Result<Answer, BackendError> {
+        let built = self.build(request, bearer)?;
+        let response = self
+            .inner
+            .client
+            .execute(built)
+            .await
+            .map_err(|error| self.transport(&error))?;
+        let status = response.status();
+        self.refuse_strangers(&response)?;
+        let retry_after = retry_after(response.headers(), self.server_time());
+        let date = date(response.headers());
+        let json = is_json(response.headers());
+        let body = self.read(response).await?;
+        if status.is_success() && !json && !body.is_empty() {
+            return Err(self.not_ours("a page").into());
+        }
+        self.learn(date);
+        if status.is_success() {
+            return Ok(Answer {
+                what: request.what.clone(),
+                body,
+            });
+        }
+        let mut problem = Problem::read(&body);
+        let secrets = [bearer, self.inner.endpoint.key()];
+        problem.message = problem.message.map(|text| without_secrets(text, &secrets));
+        Err(BackendError::Status {
+            what: request.what.clone(),
+            status: status.as_u16(),
+            problem,
+            retry_after,
+        })
+    }
+
+    fn build(&self, request: &Request, bearer: &Secret) -> Result<reqwest::Request, HttpError> {
+        let authorization = secret_header(&Secret::new(format!("Bearer {}", bearer.expose())))
+            .map_err(|why| HttpError::Address(self.inner.endpoint.host(), why.to_owned()))?;
+        let mut builder = self
+            .inner
+            .client
+            .request(request.method.clone(), request.url.clone())
+            .headers(request.headers.clone())
+            .header("authorization", authorization);
+        if !matches!(request.body, Body::Empty) && !request.headers.contains_key(CONTENT_TYPE) {
+            builder = builder.header(CONTENT_TYPE, "application/json");
+        }
+        builder = match &request.body {
+            Body::Empty => builder,
+            Body::Json(text) => builder.body(text.clone()),
+            Body::Stream(stream) => {
+                let chunks = (stream.chunks)().map(Ok::<_, std::convert::Infallible>);
+                builder
+                    .header("content-length", stream.length)
+                    .body(reqwest::Body::wrap_stream(futures_util::stream::iter(chunks)))
+            }
+        };
+        builder.build().map_err(|error| self.transport(&error))
+    }
+
+    fn refuse_strangers(&self, response: &Response) -> Result<(), HttpError> {
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(self.not_ours(&format!("a redirect (HTTP {})", status.as_u16())));
+        }
+        if status == StatusCode::NETWORK_AUTHENTICATION_REQUIRED || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            return Err(self.not_ours(&format!("HTTP {}", status.as_u16())));
+        }
+        Ok(())
+    }
+
+    fn not_ours(&self, what: &str) -> HttpError {
+        HttpError::NotOurs {
+            host: self.inner.endpoint.host(),
+            what: what.to_owned(),
+        }
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, HttpError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error))? {
+            if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
+                return Err(HttpError::TooLarge {
+                    host: self.inner.endpoint.host(),
+                    limit: MAX_ANSWER_BYTES,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn learn(&self, server: Option<Timestamp>) {
+        if let Some(server) = server {
+            let learnt = ServerOffset::observe(server, clock::now());
+            *self.inner.offset.lock().unwrap_or_else(PoisonError::into_inner) = Some(learnt);
+        }
+    }
+
+    fn transport(&self, error: &reqwest::Error) -> HttpError {
+        let host = self.inner.endpoint.host();
+        let reason = innermost(error);
+        let tls = ["certificate", "tls", "handshake", "TLS", "InvalidContentType"];
+        if error.is_timeout() {
+            return HttpError::Timeout {
+                host,
+                after: CONNECT_DEADLINE,
+            };
+        }
+        match (error.is_connect(), tls.iter().any(|word| reason.contains(word))) {
+            (true, true) => HttpError::Tls { host, reason },
+            (true, false) => HttpError::Connect { host, reason },
+            (false, _) => HttpError::Cut { host, reason },
+        }
+    }
+}
+
+fn secret_header(secret: &Secret) -> Result<HeaderValue, &'static str> {
+    let mut value =
+        HeaderValue::from_str(secret.expose()).map_err(|_error| "the key or token holds control characters")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The deepest cause: the outer texts repeat the address with its query.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut text = None;
+    while let Some(error) = cause {
+        text = Some(error.to_string());
+        cause = error.source();
+    }
+    text.unwrap_or_else(|| "the request failed".to_owned())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kind| kind.to_ascii_lowercase().contains("json"))
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    parse_date(headers.get(DATE)?.to_str().ok()?)
+}
+
+fn parse_date(text: &str) -> Option<Timestamp> {
+    static PARSER: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new();
+    PARSER.parse_timestamp(text).ok()
+}
+
+/// `Retry-After` as seconds or as a date, never more than five minutes.
+pub(crate) fn retry_after(headers: &HeaderMap, server_now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => Duration::try_from(parse_date(text)?.duration_since(server_now)).unwrap_or_default(),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}

@@ -1,0 +1,328 @@
+//! What a gateway asks about jobs, in the backend's words.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::backend::error::BackendError;
+use crate::backend::http::StreamBody;
+use crate::backend::rest::{Query, Rest};
+use crate::domain::clock::wire_time;
+use crate::domain::ids::{GatewayId, JobId, ResourceId, TeamId};
+use crate::domain::job::{Job, JobStatus};
+
+const JOBS: &str = "gateway_jobs";
+const CANCEL: &str = "subagent_cancel";
+const ORDER: &str = "created_at.asc,id.asc";
+/// Ids in one query: the address stays below 4 KiB.
+const IDS_PER_QUERY: usize = 100;
+
+/// The end of a job as one write.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// A final state.
+    pub status: JobStatus,
+    /// The `error` column.
+    pub error: Option<String>,
+    /// When the job ended.
+    pub completed_at: Timestamp,
+    /// The `debug` column.
+    pub debug: Value,
+    /// JSON text of the `result` column.
+    pub result: StreamBody,
+}
+
+/// What became of a completion.
+#[must_use = "a row that was not running keeps its own end"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completed {
+    /// The row carries it now.
+    Applied,
+    /// The row was not running: already final, or gone (`None`).
+    NotRunning(Option<JobStatus>),
+}
+
+/// A row for `gateway_events`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GatewayEvent {
+    /// Provider concerned, if one is.
+    pub provider: Option<String>,
+    /// `info`, `warning` or `error`.
+    pub level: String,
+    /// Machine-readable code.
+    pub code: Option<String>,
+    /// One sentence.
+    pub message: String,
+    /// More.
+    pub details: Value,
+}
+
+/// Jobs of one gateway; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    rest: Rest,
+    team: TeamId,
+    gateway: GatewayId,
+}
+
+impl Jobs {
+    /// Jobs of `gateway` in `team`.
+    #[must_use]
+    pub const fn new(rest: Rest, team: TeamId, gateway: GatewayId) -> Self {
+        Self { rest, team, gateway }
+    }
+
+    fn mine(&self, columns: &str, status: JobStatus) -> Query {
+        self.rest
+            .from(JOBS)
+            .select(columns)
+            .eq("team_id", &self.team)
+            .eq("status", status.as_str())
+            .eq("gateway_id", &self.gateway)
+    }
+
+    /// Rows waiting for this gateway, oldest first, cancels left out.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn queued(&self, limit: u32, offset: u32) -> Result<Vec<Value>, BackendError> {
+        self.mine("*", JobStatus::Queued)
+            .neq("job_type", CANCEL)
+            .order(ORDER)
+            .limit(limit)
+            .offset(offset)
+            .fetch()
+            .await
+    }
+
+    /// Cancel rows waiting for this gateway, oldest first.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn queued_cancels(&self, limit: u32) -> Result<Vec<Value>, BackendError> {
+        self.mine("*", JobStatus::Queued)
+            .eq("job_type", CANCEL)
+            .order(ORDER)
+            .limit(limit)
+            .fetch()
+            .await
+    }
+
+    /// Rows this gateway has claimed and not ended.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn running_of_gateway(&self, limit: u32, offset: u32) -> Result<Vec<Value>, BackendError> {
+        self.mine("id,job_type,started_at", JobStatus::Running)
+            .order(ORDER)
+            .limit(limit)
+            .offset(offset)
+            .fetch()
+            .await
+    }
+
+    /// Claims a queued row: gives it as it is now, or `None` when it is no longer there to be claimed.
+    ///
+    /// # Errors
+    /// [`BackendError`]; after a transport error the claim may have been applied, see [`Jobs::claimed_at`].
+    pub async fn claim(&self, id: &JobId, started_at: Timestamp) -> Result<Option<Value>, BackendError> {
+        let changes = json!({"status": "running", "gateway_id": self.gateway, "started_at": wire_time(started_at)});
+        self.rest
+            .from(JOBS)
+            .update(&changes)
+            .eq("id", id)
+            .eq("team_id", &self.team)
+            .eq("status", JobStatus::Queued.as_str())
+            .eq("gateway_id", &self.gateway)
+            .returning("*")
+            .maybe_one()
+            .await
+    }
+
+    /// One row of the team, whatever its state.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn row(&self, id: &JobId) -> Result<Option<Value>, BackendError> {
+        self.rest
+            .from(JOBS)
+            .select("*")
+            .eq("id", id)
+            .eq("team_id", &self.team)
+            .maybe_one()
+            .await
+    }
+
+    /// After a claim whose answer was lost: the row, if the claim made at `started_at` was applied after all.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn claimed_at(&self, id: &JobId, started_at: Timestamp) -> Result<Option<Value>, BackendError> {
+        let row = self.row(id).await?;
+        Ok(row.filter(|row| {
+            let text = |column: &str| row.get(column).and_then(Value::as_str);
+            let started = text("started_at").and_then(|at| at.parse::<Timestamp>().ok());
+            text("status") == Some("running")
+                && text("gateway_id") == Some(self.gateway.as_str())
+                && started.map(Timestamp::as_millisecond) == Some(started_at.as_millisecond())
+        }))
+    }
+
+    /// Writes the end of a running job. Sending it again is harmless.
+    ///
+    /// # Errors
+    /// [`BackendError`]; [`BackendError::is_refused_payload`] asks for a shorter result.
+    pub async fn complete(&self, id: &JobId, completion: &Completion) -> Result<Completed, BackendError> {
+        let rows = self
+            .rest
+            .from(JOBS)
+            .update_stream(completion.body())
+            .eq("id", id)
+            .eq("status", JobStatus::Running.as_str())
+            .returning("id,status")
+            .fetch()
+            .await?;
+        if !rows.is_empty() {
+            return Ok(Completed::Applied);
+        }
+        Ok(Completed::NotRunning(self.status(id).await?))
+    }
+
+    /// Writes the `debug` column alone, whatever the row's state.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn debug(&self, id: &JobId, debug: &Value) -> Result<(), BackendError> {
+        self.rest
+            .from(JOBS)
+            .update(&json!({"debug": debug}))
+            .eq("id", id)
+            .execute()
+            .await
+    }
+
+    /// State of one row; `None` when there is no such row.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn status(&self, id: &JobId) -> Result<Option<JobStatus>, BackendError> {
+        let row = self.rest.from(JOBS).select("status").eq("id", id).maybe_one().await?;
+        Ok(row.as_ref().and_then(status_of))
+    }
+
+    /// States of many rows; rows that are gone are left out.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn statuses(&self, ids: &[JobId]) -> Result<Vec<(JobId, JobStatus)>, BackendError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(IDS_PER_QUERY) {
+            let rows = self.rest.from(JOBS).select("id,status").in_("id", some).fetch().await?;
+            found.extend(rows.iter().filter_map(|row| {
+                let id = JobId::new(row.get("id")?.as_str()?).ok()?;
+                Some((id, status_of(row)?))
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Another row with the job's idempotency key and attempt that runs or has run; the oldest.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn idempotency_twin(&self, job: &Job) -> Result<Option<Value>, BackendError> {
+        let Some(key) = &job.idempotency_key else {
+            return Ok(None);
+        };
+        self.rest
+            .from(JOBS)
+            .select("id,status,result,error")
+            .eq("team_id", &self.team)
+            .eq("idempotency_key", key)
+            .eq("attempt", job.attempt.unwrap_or(1))
+            .in_("status", ["running", "completed"])
+            .neq("id", &job.id)
+            .order("created_at.asc")
+            .limit(1)
+            .maybe_one()
+            .await
+    }
+
+    /// The backend's side of machine control: flag, state, last heartbeat, stored capabilities.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn control_row(&self) -> Result<Option<Value>, BackendError> {
+        self.gateway_row("full_control_enabled,status,last_seen_at,capabilities")
+            .await
+    }
+
+    /// Columns of this gateway's own row.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn gateway_row(&self, columns: &str) -> Result<Option<Value>, BackendError> {
+        self.rest
+            .from("team_gateways")
+            .select(columns)
+            .eq("id", &self.gateway)
+            .eq("team_id", &self.team)
+            .maybe_one()
+            .await
+    }
+
+    /// A resource of the team.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn resource(&self, id: &ResourceId) -> Result<Option<Value>, BackendError> {
+        self.rest
+            .from("team_resources")
+            .select("id,team_id,resource_type,max_access_level,metadata")
+            .eq("id", id)
+            .eq("team_id", &self.team)
+            .maybe_one()
+            .await
+    }
+
+    /// Records an event for the team to see.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn gateway_event(&self, event: &GatewayEvent) -> Result<(), BackendError> {
+        let mut row = serde_json::to_value(event).map_err(|error| BackendError::unexpected("event", error))?;
+        if let Some(row) = row.as_object_mut() {
+            row.insert("gateway_id".to_owned(), Value::from(self.gateway.as_str()));
+            row.insert("team_id".to_owned(), Value::from(self.team.as_str()));
+        }
+        self.rest.from("gateway_events").insert(&row).execute().await
+    }
+}
+
+impl Completion {
+    /// The whole body around the streamed result.
+    fn body(&self) -> StreamBody {
+        let head = format!(
+            r#"{{"status":{},"error":{},"completed_at":{},"debug":{},"result":"#,
+            json!(self.status.as_str()),
+            json!(self.error.as_deref().filter(|error| !error.is_empty())),
+            json!(wire_time(self.completed_at)),
+            self.debug,
+        );
+        let result = self.result.clone();
+        let length = result.length.saturating_add(head.len() as u64).saturating_add(1);
+        StreamBody {
+            length,
+            chunks: Arc::new(move || {
+                let head = std::iter::once(head.clone().into_bytes());
+                Box::new(head.chain((result.chunks)()).chain(std::iter::once(vec![b'}'])))
+            }),
+        }
+    }
+}
+
+fn status_of(row: &Value) -> Option<JobStatus> {
+    serde_json::from_value(row.get("status")?.clone()).ok()
+}
