@@ -31,6 +31,11 @@ pub(crate) async fn shell(operator: &Operator, wanted: Option<&str>, cx: &Contex
     })
 }
 
+/// Chooses a remote shell of a gateway.
+pub(crate) async fn shell_of(operator: &Operator, gateway_id: &str) -> Result<String, CliError> {
+    pick_shell(&operator.remote_shells().await?, gateway_id)
+}
+
 /// This host's gateway, when it is paired with the operator's control plane.
 fn own_gateway(operator: &Operator, cx: &Context) -> Option<String> {
     let session = cx.sessions().load().ok().flatten()?;

@@ -22,7 +22,7 @@ pub(crate) struct CancelArgs {
 }
 
 pub(crate) async fn run(args: &CancelArgs, cx: &Context) -> CliResult {
-    let operator = Operator::open(cx)?;
+    let operator = Operator::open(cx).await?;
     if let Some(row) = operator.cancel(&args.id, Cancel::Unfinished, "Cancelled by the operator").await? {
         if args.json.json {
             cx.out.document(&row)?;

@@ -56,7 +56,7 @@ pub(crate) async fn run(args: &ListArgs, cx: &Context) -> CliResult {
         gateway_id: args.gateway.as_deref(),
         limit: args.limit,
     };
-    let rows = Operator::open(cx)?.jobs(&filter).await?;
+    let rows = Operator::open(cx).await?.jobs(&filter).await?;
     if args.json.json {
         cx.out.document(&rows)?;
     } else if rows.is_empty() {

@@ -23,7 +23,7 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) async fn run(args: &ShowArgs, cx: &Context) -> CliResult {
-    let row = Operator::open(cx)?.job(&args.id, "*").await?;
+    let row = Operator::open(cx).await?.job(&args.id, "*").await?;
     if args.json.json {
         cx.out.document(&row)?;
     } else {

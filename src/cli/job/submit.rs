@@ -14,6 +14,9 @@ use crate::cli::operator::{NewJob, Operator};
 use crate::cli::output::Details;
 use crate::cli::{job_result, shell_words, target, watcher};
 
+/// Longest wait with `--watch` when no limit is given: a subagent's own default.
+const DEFAULT_LIMIT: Duration = Duration::from_mins(30);
+
 /// Options of `job submit`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -60,21 +63,21 @@ pub(crate) struct SubmitArgs {
 
 pub(crate) async fn run(args: &SubmitArgs, cx: &Context) -> CliResult {
     let mut payload = read_payload(args.payload.as_deref())?;
-    let operator = Operator::open(cx)?;
+    let operator = Operator::open(cx).await?;
     let gateway = target::gateway(&operator, args.gateway.as_deref(), cx).await?;
     if args.job_type == "shell_exec" {
-        fill_shell_payload(&mut payload, args, &operator, &gateway.id).await?;
+        fill_shell_payload(&mut payload, args, &operator, &gateway).await?;
     } else if !args.command.is_empty() {
         return Err(CliError::usage(format!("A {} job has no command line.", args.job_type)).hint("pass --payload"));
     }
     let job = NewJob {
-        gateway_id: gateway.id,
+        gateway_id: gateway,
         job_type: args.job_type.clone(),
         payload,
         idempotency_key: args.idempotency_key.clone(),
     };
     if args.watch {
-        let row = watcher::run_to_end(&operator, &job, cx).await?;
+        let row = watcher::run_to_end(&operator, &job, args.timeout.unwrap_or(DEFAULT_LIMIT)).await?;
         return job_result::show(&row, &cx.out);
     }
     let row = operator.insert(&job).await?;
@@ -118,7 +121,7 @@ async fn fill_shell_payload(
         payload.insert("resource_id".to_owned(), json!(resource));
     }
     if !payload.contains_key("resource_id") {
-        let resource = target::resource(operator, gateway_id).await?;
+        let resource = target::shell_of(operator, gateway_id).await?;
         payload.insert("resource_id".to_owned(), json!(resource));
     }
     Ok(())

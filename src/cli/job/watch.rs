@@ -22,7 +22,7 @@ pub(crate) struct WatchArgs {
 }
 
 pub(crate) async fn run(args: &WatchArgs, cx: &Context) -> CliResult {
-    let operator = Operator::open(cx)?;
+    let operator = Operator::open(cx).await?;
     tokio::select! {
         row = watcher::watch(&operator, &args.id) => {
             let row = row?;
