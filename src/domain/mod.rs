@@ -4,6 +4,8 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod escape;
 pub mod ids;
 pub mod job;
+pub mod limits;
 pub mod secret;

@@ -1,1 +1,20 @@
 //! Child processes: environment, spawn, capture, stop.
+//!
+//! A child leads its own process group, reads nothing from us, holds no descriptor of ours beyond 0-2 and starts with
+//! fresh signal dispositions. The end of the foreground process is the end of the work; its pipes get a moment to
+//! drain. Whoever started a child awaits its end: the ladder of signals is part of [`spawn::Child::wait`], and a
+//! child that is dropped unawaited takes its group with it.
+//!
+//! Plain tokio commands do most of this (`process_group(0)` keeps the cheap `posix_spawn` path); a wrapper crate
+//! would wait for the whole group, which is exactly what a finished command must not do here.
+
+pub mod capture;
+pub mod daemon;
+pub mod env;
+pub mod exit;
+pub mod failure;
+mod group;
+pub mod identity;
+pub mod spawn;
+pub mod spec;
+mod sys;

@@ -20,7 +20,7 @@ const LONGEST_RETRY: SignedDuration = SignedDuration::from_hours(1);
 const MAX_ENTRIES: usize = 64;
 
 /// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stamp {
     size: u64,
     modified_seconds: i64,
@@ -41,7 +41,7 @@ impl Stamp {
 }
 
 /// Everything the answers depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Evidence {
     /// The program.
     pub program: Stamp,

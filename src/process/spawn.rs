@@ -1,0 +1,235 @@
+//! Starting a child and awaiting its end. The only place that makes a command.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::future::pending;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::pin::pin;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture;
+use nix::unistd::Pid;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::limits::PIPE_GRACE;
+use crate::process::capture::Collector;
+use crate::process::env::ChildEnv;
+use crate::process::exit::{Ending, Exit, Pipes};
+use crate::process::failure::{self, SpawnError};
+use crate::process::group;
+use crate::process::identity::ProcessIdentity;
+use crate::process::spec::{Spec, Stdin};
+use crate::process::sys;
+
+/// A running child. Dropped unawaited, it takes its whole group with it.
+#[must_use = "a child that nobody awaits is killed"]
+#[derive(Debug)]
+pub struct Child {
+    // Before `child`, so that on drop the group is signalled while the leader still pins its number.
+    group: Group,
+    child: tokio::process::Child,
+    identity: ProcessIdentity,
+    stdin: Stdin,
+    limit: usize,
+    spawned: Instant,
+    deadline: Option<Instant>,
+    grace: Duration,
+}
+
+/// Starts the process.
+///
+/// # Errors
+/// [`SpawnError`] when it never ran.
+pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
+    failure::check(&spec)?;
+    let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
+    command
+        .process_group(0)
+        .stdin(match spec.stdin {
+            Stdin::Null => Stdio::null(),
+            Stdin::Bytes(_) => Stdio::piped(),
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
+    let started = without_inheritance(|| command.spawn());
+    let spawned = Instant::now();
+    let (child, pid) = started
+        .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
+        .map_err(|error| failure::explain(&spec, error))?;
+    Ok(Child {
+        group: Group(Some(pid)),
+        child,
+        identity: ProcessIdentity::of_leader(pid),
+        stdin: spec.stdin,
+        limit: spec.limit_per_stream,
+        spawned,
+        deadline: spec.timeout.and_then(|timeout| spawned.checked_add(timeout)),
+        grace: spec.grace,
+    })
+}
+
+/// A command with exactly this environment that starts with fresh signal dispositions.
+pub(super) fn command<A: AsRef<OsStr>>(program: &Path, args: &[A], env: &ChildEnv, cwd: &Path) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    let mut command = Command::new(program);
+    command.args(args).env_clear().envs(env.iter()).current_dir(cwd);
+    sys::signals::reset_dispositions(&mut command);
+    command
+}
+
+/// Runs a spawn so that neither a blocked signal nor a descriptor reaches the child.
+pub(super) fn without_inheritance<T>(spawn: impl FnOnce() -> T) -> T {
+    sys::descriptors::keep_from_children();
+    let _unblocked = sys::signals::Unblocked::now();
+    spawn()
+}
+
+/// A pid as a target for signals. Zero would mean our own group.
+pub(super) fn pid_of(id: Option<u32>) -> std::io::Result<Pid> {
+    id.and_then(|id| i32::try_from(id).ok())
+        .filter(|id| *id > 1)
+        .map(Pid::from_raw)
+        .ok_or_else(|| std::io::Error::from_raw_os_error(nix::libc::ESRCH))
+}
+
+impl Child {
+    /// Which process it is.
+    #[must_use]
+    pub const fn identity(&self) -> ProcessIdentity {
+        self.identity
+    }
+
+    /// Awaits the end: its own, its deadline's or `stop`'s. The latter two end the whole group before this returns;
+    /// an own end leaves background work alone.
+    pub async fn wait(mut self, stop: CancellationToken) -> Exit {
+        let (mut stdout, mut stderr) = (Collector::new(self.limit), Collector::new(self.limit));
+        let (ending, status, duration, pipes) = {
+            let mut pumps = pin!(self.pumps(&mut stdout, &mut stderr).fuse());
+            let forever = async {
+                pumps.as_mut().await;
+                pending::<Infallible>().await
+            };
+            let (ending, status) = tokio::select! {
+                biased;
+                ended = self.supervise(&stop) => ended,
+                never = forever => match never {},
+            };
+            let duration = self.spawned.elapsed();
+            (ending, status, duration, drain(pumps).await)
+        };
+        Exit {
+            ending,
+            exit_code: status.and_then(|status| status.code()),
+            signal: status.and_then(|status| status.signal()),
+            stdout: stdout.finish(),
+            stderr: stderr.finish(),
+            duration,
+            pipes,
+        }
+    }
+
+    /// Carries bytes both ways until every pipe is closed. Must be polled all the time the child runs: a full pipe
+    /// would stop it.
+    fn pumps<'c>(
+        &mut self,
+        stdout: &'c mut Collector,
+        stderr: &'c mut Collector,
+    ) -> impl Future<Output = ()> + Send + use<'c> {
+        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
+        let (pipe, stdin) = (self.child.stdin.take(), std::mem::replace(&mut self.stdin, Stdin::Null));
+        async move {
+            tokio::join!(feed(pipe, stdin), read_out(out, stdout), read_err(err, stderr));
+        }
+    }
+
+    async fn supervise(&mut self, stop: &CancellationToken) -> (Ending, Option<ExitStatus>) {
+        let stopped = tokio::select! {
+            biased;
+            status = self.child.wait() => {
+                self.group.release();
+                return (Ending::Exited, status.ok());
+            }
+            () = stop.cancelled() => true,
+            () = at(self.deadline) => false,
+        };
+        let killed = match self.group.0 {
+            Some(pgid) => group::end(pgid, self.grace).await,
+            None => false,
+        };
+        let status = timeout(group::KILL_DEADLINE, self.child.wait()).await;
+        let status = status.ok().and_then(Result::ok);
+        if status.is_some() {
+            self.group.release();
+        }
+        let ending = if stopped {
+            Ending::Stopped { killed }
+        } else {
+            Ending::TimedOut { killed }
+        };
+        (ending, status)
+    }
+}
+
+/// Gives the pipes of an ended process a moment, then gives them up.
+async fn drain(pumps: impl FusedFuture<Output = ()> + Unpin) -> Pipes {
+    if pumps.is_terminated() || timeout(PIPE_GRACE, pumps).await.is_ok() {
+        Pipes::Closed
+    } else {
+        Pipes::HeldOpen
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+async fn feed(pipe: Option<ChildStdin>, stdin: Stdin) {
+    if let (Some(mut pipe), Stdin::Bytes(bytes)) = (pipe, stdin)
+        && let Err(error) = pipe.write_all(&bytes).await
+    {
+        // A child may close its stdin early; that is its business and shows in how it ends.
+        tracing::debug!(%error, "a child did not read all of its stdin");
+    }
+}
+
+async fn read_out(pipe: Option<ChildStdout>, collector: &mut Collector) {
+    if let Some(pipe) = pipe {
+        collector.read_all(pipe).await;
+    }
+}
+
+async fn read_err(pipe: Option<ChildStderr>, collector: &mut Collector) {
+    if let Some(pipe) = pipe {
+        collector.read_all(pipe).await;
+    }
+}
+
+/// The group of a child whose leader is not reaped yet.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The leader is reaped: from here on the number may be given to somebody else.
+    const fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pgid) = self.0 {
+            group::kill(pgid);
+        }
+    }
+}
