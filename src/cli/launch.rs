@@ -137,7 +137,7 @@ async fn settled(cx: &Context) -> Result<Option<DaemonStatus>, CliError> {
 }
 
 fn ended(cx: &Context) -> CliError {
-    let why = cx.last_exit().map(|last| last.summary());
+    let why = cx.last_exit().map(|last| last.reason);
     CliError::failed("Gateway did not start.")
         .detail(why.unwrap_or_else(|| "it ended without a word".to_owned()))
         .hint(format!(

@@ -8,6 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::domain::clock::wire_time;
+use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::JobStatus;
 use crate::domain::secret::Secret;
 use crate::state::operator::Operator as Credential;
@@ -43,7 +44,7 @@ pub(crate) enum Cancel {
 pub(crate) struct Operator {
     client: Client,
     url: String,
-    team_id: String,
+    team_id: TeamId,
 }
 
 impl Operator {
@@ -86,7 +87,7 @@ impl Operator {
             url: url.to_owned(),
             anon_key: key,
             token,
-            team_id: team_id.to_owned(),
+            team_id: TeamId::new(team_id).map_err(|error| CliError::failed(error.to_string()))?,
         };
         Ok((Self::of(&credential)?, credential))
     }
@@ -172,7 +173,7 @@ impl Operator {
 
     /// Switches the team's layer of machine control.
     pub(crate) async fn set_full_control(&self, gateway: &str, on: bool) -> Result<(), CliError> {
-        let id = crate::domain::ids::GatewayId::new(gateway).map_err(|error| CliError::usage(error.to_string()))?;
+        let id = GatewayId::new(gateway).map_err(|error| CliError::usage(error.to_string()))?;
         let done = self.client.functions().set_full_control(&id, on).await;
         done.map(drop).map_err(|error| self.explain(&error))
     }

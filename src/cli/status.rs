@@ -109,7 +109,7 @@ impl Report {
             .maybe("Reason", self.reason())
             .maybe("Uptime", status.map(|status| uptime(status.uptime_seconds)));
         let details = match (self.running(), &self.last_exit) {
-            (false, Some(last)) => details.add("Last exit", last.summary()),
+            (false, Some(last)) => details.add("Last exit", format!("{} ({})", last.reason, last.at)),
             (_, Some(_) | None) => details,
         };
         let details = self.add_pairing(details);

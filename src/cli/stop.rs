@@ -69,13 +69,32 @@ pub(crate) async fn run(args: &StopArgs, cx: &Context) -> CliResult {
     Ok(exit)
 }
 
-/// Ends the daemon at once, for commands that need it gone. Silent when nothing runs.
-pub(crate) async fn stop_now(cx: &Context) -> CliResult {
+/// Ends the daemon at once, without a word, for commands that need it gone.
+pub(crate) async fn end_quietly(cx: &Context) -> Result<(), CliError> {
+    let Some(pid) = cx.daemon_pid() else { return Ok(()) };
     let args = StopArgs { drain: None, now: true };
-    match cx.daemon_pid() {
-        Some(_) => stop_daemon(&args, cx).await,
-        None => Ok(Exit::OK),
+    ask_or_signal(&args, pid, cx).await?;
+    if gone_within(ENDING, || cx.daemon_pid() != Some(pid)).await {
+        return Ok(());
     }
+    Err(CliError::with(Exit::STILL_RUNNING, "The running gateway does not end.")
+        .detail(format!("PID {pid}"))
+        .hint("gateway stop --now"))
+}
+
+/// Ends the embedded control plane without a word.
+pub(crate) async fn end_plane_quietly(cx: &Context) -> Result<Option<String>, CliError> {
+    let Some(address) = plane::address::running(cx).filter(|address| address.started_by_up) else {
+        return Ok(None);
+    };
+    plane::signal::terminate(address.pid)?;
+    if gone_within(ENDING, || plane::address::running(cx).is_none()).await {
+        return Ok(Some(address.url));
+    }
+    Err(
+        CliError::with(Exit::STILL_RUNNING, "The embedded control plane is still running.")
+            .detail(format!("PID {}", address.pid)),
+    )
 }
 
 async fn stop_daemon(args: &StopArgs, cx: &Context) -> CliResult {
@@ -93,11 +112,10 @@ async fn stop_daemon(args: &StopArgs, cx: &Context) -> CliResult {
         );
         return Ok(Exit::STILL_RUNNING);
     }
-    let cancelled = cx.last_exit().map_or(0, |last| last.cancelled_jobs());
     let details = Details::new().verbose("PID", pid);
-    if cancelled > 0 {
-        cx.out
-            .warn("Gateway stopped; running work was cancelled", &details.add("Jobs", cancelled));
+    let last = cx.last_exit().filter(|last| last.pid == pid);
+    if last.is_some_and(|last| last.code == Exit::WORK_CANCELLED.0) {
+        cx.out.warn("Gateway stopped; running work was cancelled", &details);
         return Ok(Exit::WORK_CANCELLED);
     }
     cx.out.ok("Gateway stopped", &details);
@@ -127,21 +145,10 @@ fn report_not_running(cx: &Context) {
 }
 
 async fn stop_plane(cx: &Context) -> Result<(), CliError> {
-    let Some(address) = plane::address::running(cx).filter(|address| address.started_by_up) else {
-        return Ok(());
-    };
-    plane::signal::terminate(address.pid)?;
-    let gone = gone_within(ENDING, || plane::address::running(cx).is_none()).await;
-    if !gone {
-        return Err(
-            CliError::with(Exit::STILL_RUNNING, "The embedded control plane is still running.")
-                .detail(format!("PID {}", address.pid)),
-        );
+    if let Some(url) = end_plane_quietly(cx).await? {
+        cx.out
+            .ok("Control plane stopped", &Details::new().verbose("Address", url));
     }
-    cx.out.ok(
-        "Control plane stopped",
-        &Details::new().verbose("Address", address.url),
-    );
     Ok(())
 }
 

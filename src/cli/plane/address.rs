@@ -28,8 +28,8 @@ pub(crate) struct PlaneAddress {
 
 /// The control plane that runs now, if one does: the lock tells, not the file.
 pub(crate) fn running(cx: &Context) -> Option<PlaneAddress> {
-    let dir = OwnerDir::open(cx.paths.control_plane_dir()).ok().flatten()?;
-    let holder = StateLock::holder(&dir, LOCK)?;
+    let dir = OwnerDir::open(&cx.paths.control_plane_dir()).ok().flatten()?;
+    let holder = StateLock::holder(&dir, LOCK).ok()??.pid?;
     remembered(&dir).filter(|address| address.pid == holder)
 }
 
