@@ -58,6 +58,13 @@ pub(crate) struct ExecArgs {
     command: Vec<String>,
 }
 
+impl ExecArgs {
+    /// Whether this may start something, and so needs a state directory.
+    pub(crate) const fn brings_up(&self) -> bool {
+        self.up
+    }
+}
+
 fn limit(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_mins(10);
     let limit = duration::parse(text)?;

@@ -28,6 +28,12 @@ pub(crate) fn run(args: &HelpArgs, out: &Output) -> CliResult {
     Ok(Exit::OK)
 }
 
+/// What `gateway` alone says.
+pub(crate) fn overview(out: &Output) -> CliResult {
+    out.line(of_command(&[])?.trim_end());
+    Ok(Exit::OK)
+}
+
 fn of_command(words: &[&str]) -> Result<String, CliError> {
     let mut root = Cli::command();
     root.build();

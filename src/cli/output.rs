@@ -199,6 +199,14 @@ impl Output {
         ));
     }
 
+    /// `ERROR message` on stderr, for one finding of several.
+    pub(crate) fn fault(&self, message: &str, details: &Details) {
+        self.err(&format!(
+            "{RED}ERROR{RED:#} {message}\n{}",
+            details.render(self.verbose, DIM)
+        ));
+    }
+
     /// A failed command's last words on stderr.
     pub(crate) fn error(&self, error: &CliError) {
         if self.json {
