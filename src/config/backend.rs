@@ -95,8 +95,12 @@ pub fn for_pairing(flags: &BackendFlags, env: &Environment) -> Result<Backend, B
                 anon_key,
             })
         }
-        (Some(_), None) => Err(BackendError::NoneNamed { missing: "its public key is" }),
-        (None, Some(_)) => Err(BackendError::NoneNamed { missing: "its address is" }),
+        (Some(_), None) => Err(BackendError::NoneNamed {
+            missing: "its public key is",
+        }),
+        (None, Some(_)) => Err(BackendError::NoneNamed {
+            missing: "its address is",
+        }),
         (None, None) => Err(BackendError::NoneNamed {
             missing: "its address and public key are",
         }),
@@ -239,7 +243,9 @@ mod tests {
     #[test]
     fn a_build_without_defaults_says_what_to_do() {
         if BUILT_IN_URL.is_none() {
-            let error = for_pairing(&BackendFlags::default(), &env(&[])).unwrap_err().to_string();
+            let error = for_pairing(&BackendFlags::default(), &env(&[]))
+                .unwrap_err()
+                .to_string();
             for word in [
                 "--supabase-url",
                 "--anon-key",

@@ -234,7 +234,10 @@ mod tests {
     #[test]
     fn device_names_have_their_order() {
         let env: Environment = [("PANORAMA_GATEWAY_DEVICE_NAME", "env")].into_iter().collect();
-        assert_eq!(device_name_for_start(Some("flag"), Some("stored"), &env, "host"), "flag");
+        assert_eq!(
+            device_name_for_start(Some("flag"), Some("stored"), &env, "host"),
+            "flag"
+        );
         assert_eq!(device_name_for_start(Some(" "), Some("stored"), &env, "host"), "stored");
         assert_eq!(device_name_for_pair(None, &env, "host"), "env");
         assert_eq!(device_name_for_pair(None, &Environment::default(), "host"), "host");

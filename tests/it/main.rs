@@ -8,4 +8,5 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod state;
 mod support;
