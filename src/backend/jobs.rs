@@ -74,6 +74,12 @@ impl Jobs {
         Self { rest, team, gateway }
     }
 
+    /// Now by the backend's clock.
+    #[must_use]
+    pub fn server_time(&self) -> Timestamp {
+        self.rest.server_time()
+    }
+
     fn mine(&self, columns: &str, status: JobStatus) -> Query {
         self.rest
             .from(JOBS)

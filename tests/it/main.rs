@@ -8,5 +8,6 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod process;
 mod state;
 mod support;

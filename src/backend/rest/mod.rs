@@ -20,6 +20,12 @@ impl Rest {
         Self { client }
     }
 
+    /// Now by the backend's clock, by ours while it has not answered yet.
+    #[must_use]
+    pub fn server_time(&self) -> jiff::Timestamp {
+        self.client.http().server_time()
+    }
+
     /// Begins a request about a table.
     #[must_use]
     pub fn from(&self, table: &str) -> Table {

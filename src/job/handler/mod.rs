@@ -1,0 +1,186 @@
+//! One room per job type, and the few things a handler may use.
+
+pub mod shell_exec;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Jobs;
+use crate::domain::ids::{GatewayId, TeamId};
+use crate::domain::job::{Job, JobKind, JobOutcome};
+use crate::process::env::ChildEnv;
+use crate::process::identity::ProcessIdentity;
+
+/// What a handler may use. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Rows of the control plane.
+    pub backend: Jobs,
+    /// Whose jobs these are.
+    pub identity: Identity,
+    /// The host's own layer of machine control.
+    pub install_full_control: InstallSwitch,
+    /// Environment of children.
+    pub child_env: ChildEnv,
+}
+
+/// Who this gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Our gateway.
+    pub gateway_id: GatewayId,
+    /// Our team.
+    pub team_id: TeamId,
+}
+
+/// Reads the host's switch of machine control anew on every question.
+#[derive(Clone)]
+pub struct InstallSwitch(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl InstallSwitch {
+    /// A switch read by `read`.
+    pub fn new(read: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// Whether the host allows machine control now.
+    #[must_use]
+    pub fn enabled(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for InstallSwitch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InstallSwitch")
+    }
+}
+
+/// What the control plane said about machine control while the claim travelled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControlFacts {
+    /// Our `team_gateways` row with control state and `vm_id`, or why it could not be read.
+    pub gateway: Result<Option<Value>, String>,
+    /// The resource the payload names; null when it names none.
+    pub resource: Result<Option<Value>, String>,
+}
+
+/// Why a running job has to end early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// Its row was cancelled, or ended by somebody else.
+    Cancelled,
+    /// The daemon stops; the text says why.
+    Shutdown(String),
+}
+
+impl StopReason {
+    /// The text that a cancelled job carries.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Cancelled => "Gateway job was cancelled".to_owned(),
+            Self::Shutdown(why) => why.clone(),
+        }
+    }
+}
+
+/// A handler's line to its owner: when to stop, and what was started. Clones share one life.
+#[derive(Debug, Clone)]
+pub struct JobLife {
+    /// Fires when the job has to end early.
+    pub stop: CancellationToken,
+    /// Fetched beside the claim, for job types that need machine control.
+    pub control: Option<Arc<ControlFacts>>,
+    why: Arc<OnceLock<StopReason>>,
+    process: watch::Sender<Option<ProcessIdentity>>,
+}
+
+impl Default for JobLife {
+    fn default() -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            control: None,
+            why: Arc::default(),
+            process: watch::Sender::new(None),
+        }
+    }
+}
+
+impl JobLife {
+    /// The same life, with what was fetched beside the claim.
+    #[must_use]
+    pub fn with_control(mut self, facts: ControlFacts) -> Self {
+        self.control = Some(Arc::new(facts));
+        self
+    }
+
+    /// Says which process does the work, before it has done anything.
+    pub fn on_started(&self, process: ProcessIdentity) {
+        self.process.send_replace(Some(process));
+    }
+
+    /// The process that does the work, as soon as there is one.
+    #[must_use]
+    pub fn process(&self) -> watch::Receiver<Option<ProcessIdentity>> {
+        self.process.subscribe()
+    }
+
+    /// Asks the job to end. The first reason stays.
+    pub fn end(&self, why: StopReason) {
+        // An earlier reason is the one the job ends with.
+        drop(self.why.set(why));
+        self.stop.cancel();
+    }
+
+    /// Why the job has to end, once it has to.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<&StopReason> {
+        self.why.get()
+    }
+
+    /// The outcome of a job that ended because it was asked to.
+    pub fn cancelled(&self) -> JobOutcome {
+        let text = self
+            .stop_reason()
+            .map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
+        JobOutcome::cancelled(text, [("cancelled", Value::Bool(true))])
+    }
+}
+
+/// Whether the job type asks for machine control, so that its facts are worth fetching beside the claim.
+#[must_use]
+pub const fn needs_control(kind: &JobKind) -> bool {
+    match kind {
+        JobKind::ShellExec => true,
+        JobKind::Diagnostic | JobKind::SubagentCancel | JobKind::Unsupported(_) => false,
+    }
+}
+
+/// A type nobody here knows.
+pub fn unsupported(job: &Job) -> JobOutcome {
+    let job_type = job.kind.as_str();
+    JobOutcome::Failed {
+        result: result_with("Unsupported job type", job_type),
+        error: format!("Unsupported job type: {job_type}"),
+    }
+}
+
+/// A handler that broke.
+pub fn broken(job: &Job, error: String) -> JobOutcome {
+    JobOutcome::Failed {
+        result: result_with("Gateway job processing failed", job.kind.as_str()),
+        error,
+    }
+}
+
+fn result_with(message: &str, job_type: &str) -> crate::domain::job::JobResult {
+    let mut fields = serde_json::Map::new();
+    fields.insert("message".to_owned(), Value::from(message));
+    fields.insert("job_type".to_owned(), Value::from(job_type));
+    fields.into()
+}

@@ -1,0 +1,145 @@
+//! Shorter forms of a result that the control plane would not take.
+
+use serde_json::{Map, Value};
+
+use crate::domain::escape::without_partial_character;
+use crate::domain::job::{JobOutcome, JobResult};
+
+/// How much of a result is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// All of it.
+    Whole,
+    /// Outputs cut to 256 kB.
+    Short,
+    /// Outputs cut to 16 kB.
+    Shorter,
+    /// Only that it was refused, as a failure.
+    Reason,
+}
+
+impl Cut {
+    /// The next shorter form.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        match self {
+            Self::Whole => Some(Self::Short),
+            Self::Short => Some(Self::Shorter),
+            Self::Shorter => Some(Self::Reason),
+            Self::Reason => None,
+        }
+    }
+
+    const fn limit(self) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Short => 256 * 1024,
+            Self::Shorter => 16 * 1024,
+            Self::Reason => 0,
+        }
+    }
+
+    /// The outcome in this form.
+    pub fn apply(self, outcome: JobOutcome) -> JobOutcome {
+        match self {
+            Self::Whole => outcome,
+            Self::Short | Self::Shorter => self.shorten(outcome),
+            Self::Reason => JobOutcome::failed(
+                "The control plane refused the result of this job",
+                [
+                    ("result_shortened", Value::Bool(true)),
+                    ("original_status", Value::from(outcome.status().as_str())),
+                ],
+            ),
+        }
+    }
+
+    fn shorten(self, outcome: JobOutcome) -> JobOutcome {
+        match outcome {
+            JobOutcome::Completed { result } => JobOutcome::Completed {
+                result: self.shorten_result(result),
+            },
+            JobOutcome::Failed { result, error } => JobOutcome::Failed {
+                result: self.shorten_result(result),
+                error: self.shorten_text(error),
+            },
+            JobOutcome::Cancelled { result, error } => JobOutcome::Cancelled {
+                result: self.shorten_result(result),
+                error: self.shorten_text(error),
+            },
+        }
+    }
+
+    fn shorten_result(self, mut result: JobResult) -> JobResult {
+        let mut flags = Map::new();
+        for field in &mut result.raw {
+            if field.bytes.len() > self.limit() {
+                field.bytes.truncate(self.limit());
+                field.bytes.truncate(without_partial_character(&field.bytes));
+                field.bytes.shrink_to_fit();
+                flags.insert(format!("{}_truncated", field.key), Value::Bool(true));
+                flags.insert("output_truncated".to_owned(), Value::Bool(true));
+            }
+        }
+        for value in result.fields.values_mut() {
+            if let Value::String(text) = value {
+                *text = self.shorten_text(std::mem::take(text));
+            }
+        }
+        result.fields.extend(flags);
+        result.fields.insert("result_shortened".to_owned(), Value::Bool(true));
+        result
+    }
+
+    fn shorten_text(self, mut text: String) -> String {
+        if text.len() > self.limit() {
+            text.truncate(text.floor_char_boundary(self.limit()));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::job::RawField;
+
+    fn big() -> JobOutcome {
+        let mut result = JobResult::default();
+        result.fields.insert("command".to_owned(), Value::from("é".repeat(200_000)));
+        result.fields.insert("exit_code".to_owned(), Value::from(0));
+        result.raw.push(RawField {
+            key: "stdout".to_owned(),
+            bytes: "é".repeat(1_000_000).into_bytes(),
+        });
+        result.raw.push(RawField {
+            key: "stderr".to_owned(),
+            bytes: b"short".to_vec(),
+        });
+        JobOutcome::Completed { result }
+    }
+
+    #[test]
+    fn outputs_are_cut_at_a_character_and_flagged() {
+        for (cut, limit) in [(Cut::Short, 256 * 1024), (Cut::Shorter, 16 * 1024)] {
+            let outcome = cut.apply(big());
+            let result = outcome.result();
+            let stdout = &result.raw[0].bytes;
+            assert!(stdout.len() <= limit && stdout.len() > limit - 4 && std::str::from_utf8(stdout).is_ok());
+            assert_eq!(result.raw[1].bytes, b"short");
+            assert!(result.fields["command"].as_str().unwrap().len() <= limit);
+            for flag in ["stdout_truncated", "output_truncated", "result_shortened"] {
+                assert_eq!(result.fields[flag], Value::Bool(true), "{flag}");
+            }
+            assert!(!result.fields.contains_key("stderr_truncated"));
+        }
+    }
+
+    #[test]
+    fn the_last_form_is_a_failure_that_says_so() {
+        let outcome = Cut::Reason.apply(big());
+        assert_eq!(outcome.error(), Some("The control plane refused the result of this job"));
+        assert_eq!(outcome.result().fields["original_status"], "completed");
+        assert_eq!(Cut::Whole.apply(big()), big());
+    }
+}
