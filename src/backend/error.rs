@@ -2,6 +2,7 @@
 //!
 //! No text here ever holds a token, a request body or a query: they end up on screens and in logs.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::domain::secret::Secret;
@@ -183,7 +184,7 @@ impl BackendError {
         }
     }
 
-    pub(crate) fn unexpected(what: impl Into<String>, why: impl ToString) -> Self {
+    pub(crate) fn unexpected(what: impl Into<String>, why: &(impl fmt::Display + ?Sized)) -> Self {
         Self::Unexpected {
             what: what.into(),
             why: why.to_string(),

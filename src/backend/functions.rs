@@ -58,7 +58,7 @@ impl Functions {
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, BackendError> {
         let target = path.strip_prefix(FUNCTIONS).unwrap_or(path);
         let url = self.client.http().endpoint().at(path);
-        let text = serde_json::to_string(body).map_err(|error| BackendError::unexpected(target, error))?;
+        let text = serde_json::to_string(body).map_err(|error| BackendError::unexpected(target, &error))?;
         let request = Request::new(Method::POST, target, url).json(text);
         self.client.send(&request).await?.json()
     }

@@ -196,7 +196,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, BackendError> {
-        serde_json::from_slice(&self.body).map_err(|error| BackendError::unexpected(&self.what, error))
+        serde_json::from_slice(&self.body).map_err(|error| BackendError::unexpected(&self.what, &error))
     }
 }
 

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::backend::error::BackendError;
 use crate::backend::http::StreamBody;
 use crate::backend::rest::{Query, Rest};
-use crate::domain::clock::wire_time;
+use crate::domain::clock::{self, wire_time};
+use crate::domain::escape::{json_chunks, json_len};
 use crate::domain::ids::{GatewayId, JobId, ResourceId, TeamId};
-use crate::domain::job::{Job, JobStatus};
+use crate::domain::job::{Job, JobOutcome, JobStatus, Timeline};
 
 const JOBS: &str = "gateway_jobs";
 const CANCEL: &str = "subagent_cancel";
@@ -19,7 +20,7 @@ const ORDER: &str = "created_at.asc,id.asc";
 /// Ids in one query: the address stays below 4 KiB.
 const IDS_PER_QUERY: usize = 100;
 
-/// The end of a job as one write.
+/// The end of a job as one write; cheap to clone and to send again.
 #[derive(Debug, Clone)]
 pub struct Completion {
     /// A final state.
@@ -247,7 +248,7 @@ impl Jobs {
             .select("id,status,result,error")
             .eq("team_id", &self.team)
             .eq("idempotency_key", key)
-            .eq("attempt", job.attempt.unwrap_or(1))
+            .eq("attempt", &job.attempt.unwrap_or(1))
             .in_("status", ["running", "completed"])
             .neq("id", &job.id)
             .order("created_at.asc")
@@ -298,7 +299,7 @@ impl Jobs {
     /// # Errors
     /// [`BackendError`] as for every request.
     pub async fn gateway_event(&self, event: &GatewayEvent) -> Result<(), BackendError> {
-        let mut row = serde_json::to_value(event).map_err(|error| BackendError::unexpected("event", error))?;
+        let mut row = serde_json::to_value(event).map_err(|error| BackendError::unexpected("event", &error))?;
         if let Some(row) = row.as_object_mut() {
             row.insert("gateway_id".to_owned(), Value::from(self.gateway.as_str()));
             row.insert("team_id".to_owned(), Value::from(self.team.as_str()));
@@ -308,6 +309,26 @@ impl Jobs {
 }
 
 impl Completion {
+    /// The end `outcome` of a job, whose result streams with every escape and never exists as a whole.
+    pub fn new(outcome: JobOutcome, timeline: &Timeline) -> Self {
+        let status = outcome.status();
+        let (result, error) = match outcome {
+            JobOutcome::Completed { result } => (result, None),
+            JobOutcome::Failed { result, error } | JobOutcome::Cancelled { result, error } => (result, Some(error)),
+        };
+        let result = Arc::new(result);
+        Self {
+            status,
+            error,
+            completed_at: timeline.finished_at.unwrap_or_else(clock::now),
+            debug: serde_json::to_value(timeline).unwrap_or_default(),
+            result: StreamBody {
+                length: json_len(&result),
+                chunks: Arc::new(move || Box::new(json_chunks(Arc::clone(&result)))),
+            },
+        }
+    }
+
     /// The whole body around the streamed result.
     fn body(&self) -> StreamBody {
         let head = format!(

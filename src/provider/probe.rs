@@ -12,7 +12,6 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::capture::Captured;
 use crate::process::env::ChildEnv;
 use crate::process::exit::Ending;
 use crate::process::spawn;
@@ -25,8 +24,6 @@ use crate::provider::version::Version;
 
 /// Time for one question.
 pub const QUESTION_DEADLINE: Duration = Duration::from_secs(10);
-/// Time for the version of one of several candidates.
-const CANDIDATE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes kept of each stream of an answer.
 const ANSWER_BYTES: usize = 1024 * 1024;
 /// Characters of a version text or an error that travel with every heartbeat.
@@ -38,9 +35,9 @@ const ASKED_AT_ONCE: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Standard output.
-    pub stdout: String,
+    pub stdout: Vec<u8>,
     /// Standard error.
-    pub stderr: String,
+    pub stderr: Vec<u8>,
     /// Exit code; none when it did not start, was killed or ran out of time.
     pub exit_code: Option<i32>,
     /// How long it took.
@@ -55,13 +52,26 @@ pub struct Prober {
     places: Places,
     commands: BTreeMap<ProviderId, String>,
     env: ChildEnv,
+    deadline: Duration,
 }
 
 impl Prober {
     /// A prober over these places; `commands` are what a person named instead of the search.
     #[must_use]
     pub const fn new(places: Places, commands: BTreeMap<ProviderId, String>, env: ChildEnv) -> Self {
-        Self { places, commands, env }
+        Self {
+            places,
+            commands,
+            env,
+            deadline: QUESTION_DEADLINE,
+        }
+    }
+
+    /// The same with another time for one question.
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Finds out what one provider is. Starts nothing when the memory still holds.
@@ -81,7 +91,7 @@ impl Prober {
     /// Asks one command for its version now, memory or not.
     pub async fn version_now(&self, command: &str) -> Answer {
         match self.places.named(command) {
-            Some(program) => self.ask(&program, &["--version"], QUESTION_DEADLINE).await,
+            Some(program) => self.ask(&program, &["--version"], self.deadline).await,
             None => Answer::none(not_found(command)),
         }
     }
@@ -107,25 +117,25 @@ impl Prober {
         spec.grace = Duration::from_millis(500);
         let child = match spawn::spawn(spec) {
             Ok(child) => child,
-            Err(error) => return Answer::none(format!("spawn {command} {}", error.code())),
+            Err(error) => return Answer::none(error.to_string()),
         };
         let exit = child.wait(CancellationToken::new()).await;
         let asked = format!("{command} {}", args.join(" "));
-        let stderr = text(&exit.stderr);
+        let said = text(&exit.stderr.bytes);
         let error = match exit.ending {
-            Ending::TimedOut { .. } => Some(format!("{asked} did not end within {} s", deadline.as_secs())),
+            Ending::TimedOut { .. } => Some(format!("{asked} did not end within {deadline:?}")),
             Ending::Stopped { .. } => Some(format!("{asked} was stopped")),
-            Ending::Exited if exit.exit_code != Some(0) => Some(format!("Command failed: {asked}\n{stderr}")),
+            Ending::Exited if exit.exit_code != Some(0) => Some(format!("Command failed: {asked}\n{said}")),
             Ending::Exited if exit.stdout.truncated || exit.stderr.truncated => {
                 Some(format!("{asked} printed more than {ANSWER_BYTES} bytes"))
             }
             Ending::Exited => None,
         };
         Answer {
-            stdout: text(&exit.stdout),
+            stdout: exit.stdout.bytes,
+            stderr: exit.stderr.bytes,
             exit_code: exit.exit_code.filter(|_| exit.ending == Ending::Exited),
             duration: exit.duration,
-            stderr,
             error,
         }
     }
@@ -134,8 +144,8 @@ impl Prober {
 impl Answer {
     fn none(error: String) -> Self {
         Self {
-            stdout: String::new(),
-            stderr: String::new(),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
             exit_code: None,
             duration: Duration::ZERO,
             error: Some(error),
@@ -143,10 +153,13 @@ impl Answer {
     }
 
     /// The version text, or a short reason why there is none.
-    fn version(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// The reason, short enough to travel with every heartbeat.
+    pub fn version(&self) -> Result<String, String> {
         match &self.error {
             Some(error) => Err(short(error)),
-            None => Ok(short(&self.stdout)),
+            None => Ok(short(&text(&self.stdout))),
         }
     }
 }
@@ -155,8 +168,9 @@ fn not_found(command: &str) -> String {
     format!("spawn {command} ENOENT")
 }
 
-fn text(captured: &Captured) -> String {
-    String::from_utf8_lossy(&captured.bytes).into_owned()
+/// Text that any backend stores: a NUL would make a whole heartbeat unacceptable.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "\\0")
 }
 
 fn short(text: &str) -> String {
@@ -178,10 +192,11 @@ struct Examination<'a> {
 impl Examination<'_> {
     /// Asks all candidates for their version and the best of them for the rest.
     async fn best_of(&self, programs: Vec<PathBuf>) -> (Finding, Learnt) {
+        // One of several is given half the time.
         let deadline = if programs.len() == 1 {
-            QUESTION_DEADLINE
+            self.prober.deadline
         } else {
-            CANDIDATE_DEADLINE
+            self.prober.deadline / 2
         };
         let asked = programs.into_iter().map(|program| self.version_of(program, deadline));
         let mut candidates: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
@@ -201,7 +216,10 @@ impl Examination<'_> {
             },
         );
         let news = candidates.into_iter().filter(|candidate| candidate.is_news);
-        (finding, Learnt(news.map(|candidate| (candidate.program, candidate.answers)).collect()))
+        (
+            finding,
+            Learnt(news.map(|candidate| (candidate.program, candidate.answers)).collect()),
+        )
     }
 
     /// The remembered answers, or the version asked for now.
@@ -244,7 +262,7 @@ impl Examination<'_> {
     }
 
     async fn ask_features(&self, chosen: &mut Candidate) {
-        let ask = |args| self.prober.ask(&chosen.program, args, QUESTION_DEADLINE);
+        let ask = |args| self.prober.ask(&chosen.program, args, self.prober.deadline);
         let help = match self.provider {
             ProviderId::Codex => ask(&["exec", "--help"]).await,
             ProviderId::ClaudeCode | ProviderId::Gemini => ask(&["--help"]).await,
@@ -253,17 +271,20 @@ impl Examination<'_> {
             ProviderId::Gemini => Some(ask(&["--list-extensions"]).await),
             ProviderId::ClaudeCode | ProviderId::Codex => None,
         };
-        let help_text = help.error.is_none().then(|| format!("{}\n{}", help.stdout, help.stderr));
+        let help_text = help
+            .error
+            .is_none()
+            .then(|| format!("{}\n{}", text(&help.stdout), text(&help.stderr)));
         let list = extensions.as_ref().filter(|list| list.error.is_none());
         let features = Features::read(
             self.provider,
             help_text.as_deref(),
-            list.map(|list| list.stdout.as_str()),
+            list.map(|list| text(&list.stdout)).as_deref(),
         );
         let failed = help_text.is_none() || (extensions.is_some() && list.is_none());
         let evidence = chosen.answers.evidence;
         let failures = self.cache.failures(&chosen.program, evidence);
-        chosen.is_news = chosen.is_news || evidence == self.evidence(&chosen.program).unwrap_or_default();
+        chosen.is_news = true;
         chosen.answers.asked_at = self.now;
         chosen.answers.failures = if failed { failures.saturating_add(1) } else { 0 };
         chosen.answers.features = Some(features);

@@ -8,6 +8,12 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod backend_auth;
+mod backend_http;
+mod backend_jobs;
+mod backend_machine;
+mod backend_realtime;
 mod process;
+mod providers;
 mod state;
 mod support;

@@ -155,10 +155,10 @@ impl Keeper {
         }
         inner.recent.push_back(now);
         let core = Arc::clone(&self.core);
-        let task = self.tasks.spawn(async move { core.refresh(forced).await });
+        let task = self.tasks.spawn(async move { core.refresh().await });
         let flight: Flight = async move {
             task.await
-                .unwrap_or_else(|error| Err(BackendError::unexpected("refresh", error)))
+                .unwrap_or_else(|error| Err(BackendError::unexpected("refresh", &error)))
         }
         .boxed()
         .shared();
@@ -204,37 +204,38 @@ impl Core {
         }
     }
 
-    async fn refresh(&self, forced: bool) -> Result<(), BackendError> {
-        let outcome = self.refresh_locked(forced).await;
+    async fn refresh(&self) -> Result<(), BackendError> {
+        let outcome = self.refresh_locked().await;
         let mut inner = self.inner();
         inner.flight = None;
-        inner.failure = outcome
-            .as_ref()
-            .err()
-            .map(|error| (error.clone(), Instant::now() + pause(error)));
-        drop(inner);
-        let state = match &outcome {
-            Err(BackendError::SessionLost(lost)) => AuthState::Lost(lost.clone()),
-            Ok(())
-            | Err(
-                BackendError::Http(_)
-                | BackendError::Status { .. }
-                | BackendError::Unexpected { .. }
-                | BackendError::NotRefreshed { .. },
-            ) => AuthState::Active,
+        inner.failure = match &outcome {
+            Ok(()) => None,
+            Err(error) => {
+                warn!(%error, "Gateway session was not refreshed");
+                let until = Instant::now() + pause(error);
+                // A lost session stays lost while the backend cannot be asked again.
+                let lost = inner.failure.take().filter(|(error, _)| error.requires_pairing());
+                Some((lost.map_or_else(|| error.clone(), |(lost, _)| lost), until))
+            }
         };
-        if let Err(error) = &outcome {
-            warn!(%error, "Gateway session was not refreshed");
-        }
+        let state = match &inner.failure {
+            Some((BackendError::SessionLost(lost), _)) => AuthState::Lost(lost.clone()),
+            Some(_) | None => AuthState::Active,
+        };
+        drop(inner);
+        self.become_(state);
+        outcome
+    }
+
+    fn become_(&self, state: AuthState) {
         self.state.send_if_modified(|current| {
             let changed = *current != state;
             *current = state;
             changed
         });
-        outcome
     }
 
-    async fn refresh_locked(&self, forced: bool) -> Result<(), BackendError> {
+    async fn refresh_locked(&self) -> Result<(), BackendError> {
         let _guard = tokio::time::timeout(LOCK_DEADLINE, self.store.lock())
             .await
             .unwrap_or_else(|_| {
@@ -245,7 +246,7 @@ impl Core {
             .map_err(|error| not_refreshed(&error))?;
         self.store_pending().await?;
         let stored = self.store.load().await.map_err(|error| not_refreshed(&error))?;
-        if self.adopt(stored) && !(forced && self.is_due()) && !self.is_due() {
+        if self.adopt(stored) && !self.is_due() {
             return Ok(());
         }
         let refresh = self.inner().tokens.refresh.clone();
@@ -295,7 +296,7 @@ impl Core {
         if let Ok(stored) = self.store.load().await
             && self.adopt(stored)
         {
-            self.state.send_replace(AuthState::Active);
+            self.become_(AuthState::Active);
         }
     }
 
@@ -331,9 +332,9 @@ impl Core {
                 Ok(answer) => return answer.json::<Refreshed>().and_then(Refreshed::tokens),
                 Err(error) => error,
             };
-            let wait = backoff.ceiling_step();
+            let wait = backoff.next(rand::random());
             if !retryable(&error) || started.elapsed() + wait >= RETRY_BUDGET {
-                return Err(verdict(error));
+                return Err(verdict(&error));
             }
             tokio::time::sleep(wait).await;
         }
@@ -361,7 +362,7 @@ fn retryable(error: &BackendError) -> bool {
     }
 }
 
-fn verdict(error: BackendError) -> BackendError {
+fn verdict(error: &BackendError) -> BackendError {
     let lost = matches!(error.status(), Some(400 | 401 | 403))
         .then(|| error.code().filter(|code| LOST_CODES.contains(code)))
         .flatten();

@@ -2,6 +2,8 @@
 
 mod value;
 
+use std::fmt;
+
 use reqwest::Method;
 use serde_json::Value;
 
@@ -62,13 +64,11 @@ pub struct Table {
 
 impl Table {
     /// Reads columns: `*`, or names separated by commas without spaces.
-    #[must_use]
     pub fn select(self, columns: &str) -> Query {
         self.query(Method::GET, Body::Empty).with("select", columns)
     }
 
     /// Inserts one object, or an array of them.
-    #[must_use]
     pub fn insert(self, rows: &Value) -> Query {
         let columns = rows.as_array().map(|rows| value::columns(rows));
         let query = self.query(Method::POST, Body::Json(rows.to_string()));
@@ -79,19 +79,16 @@ impl Table {
     }
 
     /// Changes the rows that the filters match.
-    #[must_use]
     pub fn update(self, changes: &Value) -> Query {
         self.query(Method::PATCH, Body::Json(changes.to_string()))
     }
 
     /// As [`Table::update`], with a body that never exists as a whole.
-    #[must_use]
     pub fn update_stream(self, changes: StreamBody) -> Query {
         self.query(Method::PATCH, Body::Stream(changes))
     }
 
     /// Deletes the rows that the filters match.
-    #[must_use]
     pub fn delete(self) -> Query {
         self.query(Method::DELETE, Body::Empty)
     }
@@ -127,38 +124,38 @@ impl Query {
     }
 
     /// `column = value`.
-    pub fn eq(self, column: &str, value: impl ToString) -> Self {
-        self.with(column, &format!("eq.{}", value.to_string()))
+    pub fn eq(self, column: &str, value: &(impl fmt::Display + ?Sized)) -> Self {
+        self.with(column, &format!("eq.{value}"))
     }
 
     /// `column <> value`.
-    pub fn neq(self, column: &str, value: impl ToString) -> Self {
-        self.with(column, &format!("neq.{}", value.to_string()))
+    pub fn neq(self, column: &str, value: &(impl fmt::Display + ?Sized)) -> Self {
+        self.with(column, &format!("neq.{value}"))
     }
 
     /// `column > value`.
-    pub fn gt(self, column: &str, value: impl ToString) -> Self {
-        self.with(column, &format!("gt.{}", value.to_string()))
+    pub fn gt(self, column: &str, value: &(impl fmt::Display + ?Sized)) -> Self {
+        self.with(column, &format!("gt.{value}"))
     }
 
     /// `column >= value`.
-    pub fn gte(self, column: &str, value: impl ToString) -> Self {
-        self.with(column, &format!("gte.{}", value.to_string()))
+    pub fn gte(self, column: &str, value: &(impl fmt::Display + ?Sized)) -> Self {
+        self.with(column, &format!("gte.{value}"))
     }
 
     /// `column < value`.
-    pub fn lt(self, column: &str, value: impl ToString) -> Self {
-        self.with(column, &format!("lt.{}", value.to_string()))
+    pub fn lt(self, column: &str, value: &(impl fmt::Display + ?Sized)) -> Self {
+        self.with(column, &format!("lt.{value}"))
     }
 
     /// `column <= value`.
-    pub fn lte(self, column: &str, value: impl ToString) -> Self {
-        self.with(column, &format!("lte.{}", value.to_string()))
+    pub fn lte(self, column: &str, value: &(impl fmt::Display + ?Sized)) -> Self {
+        self.with(column, &format!("lte.{value}"))
     }
 
-    /// `column is null`.
-    pub fn is_null(self, column: &str) -> Self {
-        self.with(column, "is.null")
+    /// `column is value`: `null`, `true` or `false`.
+    pub fn is(self, column: &str, value: &str) -> Self {
+        self.with(column, &format!("is.{value}"))
     }
 
     /// `column in (values)`.

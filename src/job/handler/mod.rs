@@ -1,5 +1,6 @@
 //! One room per job type, and the few things a handler may use.
 
+pub mod diagnostic;
 pub mod shell_exec;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
 use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
+use crate::provider::Providers;
 
 /// What a handler may use. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub struct Context {
     pub install_full_control: InstallSwitch,
     /// Environment of children.
     pub child_env: ChildEnv,
+    /// Agent CLIs of this host.
+    pub providers: Providers,
 }
 
 /// Who this gateway is.

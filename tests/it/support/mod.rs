@@ -2,3 +2,4 @@
 
 pub(crate) mod eventually;
 pub(crate) mod postgres;
+pub(crate) mod scripted_server;

@@ -1,0 +1,197 @@
+//! The HTTP client against a backend that fails in every way.
+
+use std::time::Duration;
+
+use gateway::backend::{BackendError, HttpError};
+use gateway::domain::clock;
+use serde_json::{Value, json};
+
+use crate::support::scripted_server::{KEY, Reply, ScriptedServer};
+
+async fn outcome_of(reply: Reply) -> Result<Vec<Value>, BackendError> {
+    let server = ScriptedServer::replies([reply]).await;
+    server.client().rest().from("t").select("*").fetch().await
+}
+
+async fn error_of(reply: Reply) -> BackendError {
+    outcome_of(reply).await.expect_err("an error")
+}
+
+#[tokio::test]
+async fn a_request_carries_what_the_backend_wants() {
+    let server = ScriptedServer::replies([Reply::Json(200, json!([])), Reply::Json(204, Value::Null)]).await;
+    let rest = server.client().rest();
+    rest.from("t").select("*").fetch().await.unwrap();
+    rest.from("t")
+        .update(&json!({"a": 1}))
+        .eq("id", "x")
+        .execute()
+        .await
+        .unwrap();
+    let seen = server.seen();
+    let info = concat!("panorama-gateway/", env!("CARGO_PKG_VERSION"));
+    for request in &seen {
+        assert_eq!(request.header("apikey"), Some(KEY));
+        assert_eq!(request.header("authorization"), Some("Bearer token-1"));
+        assert_eq!(request.header("x-client-info"), Some(info));
+    }
+    assert_eq!(seen[0].header("accept-profile"), Some("public"));
+    assert_eq!(seen[1].header("content-profile"), Some("public"));
+    assert_eq!(seen[1].header("content-type"), Some("application/json"));
+    assert_eq!(seen[1].header("prefer"), Some("return=minimal"));
+    assert_eq!(
+        (seen[1].method.as_str(), seen[1].target.as_str()),
+        ("PATCH", "/rest/v1/t?id=eq.x")
+    );
+}
+
+#[tokio::test]
+async fn error_bodies_are_read_and_judged() {
+    let transient = [500, 502, 503, 504, 429, 408];
+    for status in transient {
+        let error = error_of(Reply::Json(status, json!({"message": "busy"}))).await;
+        assert!(error.is_transient() && !error.is_refused_payload(), "{error}");
+    }
+    for status in [400, 413, 422] {
+        let error = error_of(Reply::Json(status, json!({"code": "22P02", "message": "bad"}))).await;
+        assert!(!error.is_transient() && error.is_refused_payload(), "{error}");
+        assert_eq!(error.to_string(), format!("GET t: bad (HTTP {status}, 22P02)"));
+    }
+}
+
+#[tokio::test]
+async fn no_text_holds_a_token_even_if_the_backend_repeats_it() {
+    let error = error_of(Reply::Json(
+        403,
+        json!({"message": format!("token-1 and {KEY} are bad")}),
+    ))
+    .await;
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains("token-1") && !text.contains(KEY), "{text}");
+}
+
+#[tokio::test]
+async fn a_login_page_is_an_outage_and_not_an_answer() {
+    let error = error_of(Reply::html()).await;
+    assert!(
+        matches!(error, BackendError::Http(HttpError::NotOurs { .. })),
+        "{error}"
+    );
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn a_login_page_is_no_success_of_a_write() {
+    let server = ScriptedServer::replies([Reply::html()]).await;
+    let write = server
+        .client()
+        .rest()
+        .from("t")
+        .update(&json!({}))
+        .eq("id", "x")
+        .execute()
+        .await;
+    assert!(matches!(write, Err(BackendError::Http(HttpError::NotOurs { .. }))));
+}
+
+#[tokio::test]
+async fn a_redirect_is_never_followed() {
+    let elsewhere = ScriptedServer::replies([Reply::Json(200, json!([]))]).await;
+    let error = error_of(Reply::With(302, vec![("location", elsewhere.url.clone())], json!({}))).await;
+    assert!(
+        matches!(error, BackendError::Http(HttpError::NotOurs { .. })),
+        "{error}"
+    );
+    assert!(elsewhere.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_transient() {
+    let error = error_of(Reply::Cut).await;
+    assert!(matches!(error, BackendError::Http(HttpError::Cut { .. })), "{error}");
+    assert!(error.is_transient());
+    let half = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n[{\"a\":".to_vec();
+    let error = error_of(Reply::Raw(half)).await;
+    assert!(matches!(error, BackendError::Http(HttpError::Cut { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listening_is_transient_and_names_the_host() {
+    let server = ScriptedServer::replies([]).await;
+    let client = server.client();
+    let host = server.url.trim_start_matches("http://").to_owned();
+    server.stop().await;
+    let error = client.rest().from("t").select("*").fetch().await.unwrap_err();
+    assert!(
+        matches!(error, BackendError::Http(HttpError::Connect { .. })),
+        "{error}"
+    );
+    assert!(error.is_transient() && error.to_string().contains(&host), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_never_answered_ends_at_its_deadline() {
+    let started = tokio::time::Instant::now();
+    let error = error_of(Reply::Hang).await;
+    assert!(
+        matches!(error, BackendError::Http(HttpError::Timeout { .. })),
+        "{error}"
+    );
+    assert!(error.is_transient());
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_secs(19) && took <= Duration::from_secs(21),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn retry_after_is_read_as_seconds_and_as_a_date() {
+    let error = error_of(Reply::With(429, vec![("retry-after", "7".to_owned())], json!({}))).await;
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    let error = error_of(Reply::With(
+        503,
+        vec![("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT".to_owned())],
+        json!({}),
+    ))
+    .await;
+    assert_eq!(error.retry_after(), Some(Duration::ZERO));
+    let error = error_of(Reply::With(503, vec![("retry-after", "86400".to_owned())], json!({}))).await;
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(300)));
+}
+
+#[tokio::test]
+async fn the_servers_clock_is_learnt_from_its_answers_but_not_from_strangers() {
+    let date = ("date", "Wed, 21 Oct 2015 07:28:00 GMT".to_owned());
+    let page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ndate: Mon, 01 Jan 2001 00:00:00 GMT\r\ncontent-length: 1\r\n\r\nx";
+    let server = ScriptedServer::replies([Reply::Raw(page.to_vec()), Reply::With(200, vec![date], json!([]))]).await;
+    let client = server.client();
+    assert!(client.rest().from("t").select("*").fetch().await.is_err());
+    assert_eq!(client.http().server_offset(), None);
+    client.rest().from("t").select("*").fetch().await.unwrap();
+    let offset = client.http().server_offset().expect("learnt");
+    let server_now = offset.server_time(clock::now());
+    assert!(server_now.to_string().starts_with("2015-10-21T07:2"), "{server_now}");
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let mut reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[\"".to_vec();
+    reply.resize(reply.len() + 33 * 1024 * 1024, b'x');
+    let error = error_of(Reply::Raw(reply)).await;
+    assert!(
+        matches!(error, BackendError::Http(HttpError::TooLarge { .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_another_shape_is_named() {
+    let error = outcome_of(Reply::Json(200, json!({"not": "a list"})))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BackendError::Unexpected { .. }), "{error}");
+    let server = ScriptedServer::replies([Reply::Json(200, json!([1, 2]))]).await;
+    let two = server.client().rest().from("t").select("*").maybe_one().await;
+    assert!(matches!(two, Err(BackendError::Unexpected { .. })));
+}
