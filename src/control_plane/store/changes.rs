@@ -1,0 +1,260 @@
+//! The change log: what happened to the tables Realtime serves, in commit order.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::exec::{self, Cells};
+use super::{Engine, Store};
+use crate::control_plane::problem::Problem;
+use crate::control_plane::query::sql::{Arg, SqlBuf};
+use crate::control_plane::query::value;
+use crate::control_plane::registry::ColumnType;
+use crate::domain::clock;
+
+/// How far a reader is. Ordered as the log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Transaction; always 0 on SQLite, whose writers take turns.
+    pub txid: u64,
+    /// Row of the log.
+    pub seq: i64,
+}
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeOp {
+    /// It is new.
+    Insert,
+    /// It changed.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+impl ChangeOp {
+    /// `INSERT`, `UPDATE`, `DELETE`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One logged change of a table in schema `public`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the log.
+    pub position: Position,
+    /// When, in the stored form.
+    pub at: String,
+    /// Which table.
+    pub table: String,
+    /// What happened.
+    pub op: ChangeOp,
+    /// The row as it is now, as JSON text; none for a delete.
+    pub new: Option<String>,
+    /// Primary key and owner columns of the row as it was, as JSON text; none for an insert.
+    pub old: Option<String>,
+    /// The row is over a mebibyte: columns over 64 bytes are missing from `new`.
+    pub cut: bool,
+}
+
+/// Most changes kept, and for how long.
+const KEPT_ROWS: i64 = 20_000;
+const KEPT_FOR: Duration = Duration::from_secs(600);
+const PRUNE_EVERY: Duration = Duration::from_secs(30);
+/// Changes of other processes are noticed no later than this, notification or not.
+const POLL_SQLITE: Duration = Duration::from_millis(250);
+const POLL_POSTGRES: Duration = Duration::from_secs(1);
+/// Channel of the wake-ups on PostgreSQL.
+pub(super) const CHANNEL: &str = "gw_changes";
+
+impl Store {
+    /// Where the log ends now: every later commit is after it. On PostgreSQL a few earlier ones may be too.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn latest_position(&self) -> Result<Position, Problem> {
+        let mut buf = SqlBuf::new(self.dialect());
+        buf.push(match self.inner.engine {
+            Engine::Sqlite { .. } => "SELECT CAST(coalesce(max(seq),0) AS text) FROM change_log",
+            Engine::Postgres(_) => "SELECT pg_snapshot_xmin(pg_current_snapshot())::text",
+        });
+        let text = self.read(buf).await?.into_iter().next().unwrap_or_default();
+        Ok(match self.inner.engine {
+            Engine::Sqlite { .. } => Position {
+                txid: 0,
+                seq: text.parse().unwrap_or_default(),
+            },
+            Engine::Postgres(_) => Position {
+                txid: text.parse::<u64>().unwrap_or_default().saturating_sub(1),
+                seq: i64::MAX,
+            },
+        })
+    }
+
+    /// The changes after a position, oldest first, at most `limit`.
+    ///
+    /// On PostgreSQL only transactions below the snapshot's horizon are read: no commit can appear
+    /// later before what was read already.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn changes_after(&self, position: Position, limit: u32) -> Result<Vec<Change>, Problem> {
+        let mut buf = SqlBuf::new(self.dialect());
+        let limit = Arg::Int(i64::from(limit));
+        let cells = match &self.inner.engine {
+            Engine::Sqlite { readers, .. } => {
+                buf.push("SELECT '0',CAST(seq AS text),at,table_name,op,new,old,CAST(cut AS text) FROM change_log WHERE seq>")
+                    .bind(ColumnType::Int8, Arg::Int(position.seq))
+                    .push(" ORDER BY seq LIMIT ")
+                    .bind(ColumnType::Int8, limit);
+                exec::changes_sqlite(&mut *exec::acquire(readers).await?, buf).await?
+            }
+            Engine::Postgres(pool) => {
+                buf.push("SELECT txid::text,seq::text,at,table_name,op,new,old,cut::int::text FROM change_log WHERE (txid,seq)>(")
+                    .bind(ColumnType::Text, Arg::Text(position.txid.to_string()))
+                    .push("::xid8,")
+                    .bind(ColumnType::Int8, Arg::Int(position.seq))
+                    .push(") AND txid<pg_snapshot_xmin(pg_current_snapshot()) ORDER BY txid,seq LIMIT ")
+                    .bind(ColumnType::Int8, limit);
+                exec::changes_postgres(&mut *exec::acquire(pool).await?, buf).await?
+            }
+        };
+        cells.into_iter().map(change).collect()
+    }
+
+    /// Drops changes that are older than ten minutes, and all but the newest twenty thousand.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn prune_changes(&self) -> Result<u64, Problem> {
+        let cutoff = clock::now().saturating_sub(KEPT_FOR).unwrap_or_else(|_| clock::now());
+        let mut buf = SqlBuf::new(self.dialect());
+        // The first row to stay is found from the old end, so that only what goes is read.
+        buf.push("DELETE FROM change_log WHERE seq<=(SELECT max(seq) FROM change_log)-")
+            .bind(ColumnType::Int8, Arg::Int(KEPT_ROWS))
+            .push(" OR seq<coalesce((SELECT seq FROM change_log WHERE at>=")
+            .bind(ColumnType::Text, Arg::Text(value::stored_time(cutoff)))
+            .push(" ORDER BY seq LIMIT 1),(SELECT max(seq)+1 FROM change_log))");
+        self.write(buf).await
+    }
+
+    /// A reader that starts at the end of the log.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn change_feed(&self) -> Result<ChangeFeed, Problem> {
+        let listener = match &self.inner.engine {
+            Engine::Sqlite { .. } => None,
+            Engine::Postgres(pool) => {
+                let mut listener = PgListener::connect_with(pool).await.map_err(super::error::problem)?;
+                listener.listen(CHANNEL).await.map_err(super::error::problem)?;
+                Some(listener)
+            }
+        };
+        Ok(ChangeFeed {
+            position: self.latest_position().await?,
+            wake: self.subscribe_changes(),
+            store: self.clone(),
+            listener,
+            prune_at: Instant::now() + PRUNE_EVERY,
+        })
+    }
+}
+
+fn change(cells: Cells) -> Result<Change, Problem> {
+    let broken = || Problem::new("XX001", "a row of the change log cannot be read");
+    let cells: [Option<String>; exec::CHANGE_CELLS] = cells.try_into().map_err(|_cells| broken())?;
+    let [txid, seq, at, table, op, new, old, cut] = cells;
+    let op = match op.as_deref() {
+        Some("INSERT") => ChangeOp::Insert,
+        Some("UPDATE") => ChangeOp::Update,
+        Some("DELETE") => ChangeOp::Delete,
+        Some(_) | None => return Err(broken()),
+    };
+    Ok(Change {
+        position: Position {
+            txid: txid.and_then(|text| text.parse().ok()).ok_or_else(broken)?,
+            seq: seq.and_then(|text| text.parse().ok()).ok_or_else(broken)?,
+        },
+        at: at.ok_or_else(broken)?,
+        table: table.ok_or_else(broken)?,
+        op,
+        new,
+        old,
+        cut: cut.as_deref() == Some("1"),
+    })
+}
+
+/// Reads the log as it grows. One for a node is enough.
+#[derive(Debug)]
+pub struct ChangeFeed {
+    store: Store,
+    position: Position,
+    wake: watch::Receiver<u64>,
+    listener: Option<PgListener>,
+    prune_at: Instant,
+}
+
+impl ChangeFeed {
+    /// Most changes of one batch.
+    pub const BATCH: u32 = 128;
+
+    /// How far this feed has read: what it gave out is at or before it.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Waits for changes and gives them, oldest first. Dropped while it waits, it has lost nothing.
+    ///
+    /// # Errors
+    /// Whatever the database says; the next call goes on where this one was.
+    pub async fn next(&mut self) -> Result<Vec<Change>, Problem> {
+        loop {
+            self.wake.mark_unchanged();
+            let changes = self.store.changes_after(self.position, Self::BATCH).await?;
+            if let Some(last) = changes.last() {
+                self.position = last.position;
+                return Ok(changes);
+            }
+            if Instant::now() >= self.prune_at {
+                self.prune_at = Instant::now() + PRUNE_EVERY;
+                self.store.prune_changes().await?;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Until a commit here, a notification, or the fallback's time.
+    async fn wait(&mut self) {
+        let Self { wake, listener, .. } = self;
+        match listener {
+            None => {
+                tokio::select! {
+                    changed = wake.changed() => drop(changed),
+                    () = tokio::time::sleep(POLL_SQLITE) => {}
+                }
+            }
+            Some(listener) => {
+                let heard = async {
+                    if listener.recv().await.is_err() {
+                        // The listener connects anew by itself; until then the fallback serves.
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    () = heard => {}
+                    () = tokio::time::sleep(POLL_POSTGRES) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Statements on connections of either engine.
+
+use futures_util::TryStreamExt as _;
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Database, PgConnection, Pool, Postgres, Row as _, Sqlite, SqliteConnection};
+
+use super::error::problem;
+use crate::control_plane::problem::Problem;
+use crate::control_plane::query::sql::{Arg, SqlBuf};
+
+/// Most bytes of one answer; more would only fill memory.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+
+type SqliteQuery<'q> = sqlx::query::Query<'q, Sqlite, <Sqlite as Database>::Arguments>;
+type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, <Postgres as Database>::Arguments>;
+
+pub(super) async fn acquire<DB: Database>(pool: &Pool<DB>) -> Result<PoolConnection<DB>, Problem> {
+    pool.acquire().await.map_err(problem)
+}
+
+fn sqlite<'q>(statement: SqlBuf) -> SqliteQuery<'q> {
+    let mut query = sqlx::query(AssertSqlSafe(statement.sql));
+    for arg in statement.args {
+        query = match arg {
+            Arg::Null => query.bind(None::<String>),
+            Arg::Text(text) => query.bind(text),
+            Arg::Int(number) => query.bind(number),
+            Arg::Bool(truth) => query.bind(truth),
+        };
+    }
+    query
+}
+
+/// Every argument as text: a cached statement keeps the argument types it was first prepared with.
+fn postgres<'q>(statement: SqlBuf) -> PostgresQuery<'q> {
+    let mut query = sqlx::query(AssertSqlSafe(statement.sql));
+    for arg in statement.args {
+        query = query.bind(match arg {
+            Arg::Null => None,
+            Arg::Text(text) => Some(text),
+            Arg::Int(number) => Some(number.to_string()),
+            Arg::Bool(truth) => Some(truth.to_string()),
+        });
+    }
+    query
+}
+
+pub(super) async fn run_sqlite(connection: &mut SqliteConnection, statement: SqlBuf) -> Result<u64, Problem> {
+    let done = sqlite(statement).execute(connection).await.map_err(problem)?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn run_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<u64, Problem> {
+    let done = postgres(statement).execute(connection).await.map_err(problem)?;
+    Ok(done.rows_affected())
+}
+
+/// One row of text cells.
+pub(super) type Cells = Vec<Option<String>>;
+
+macro_rules! collect {
+    ($stream:expr, $cells:literal) => {{
+        let mut stream = $stream;
+        let (mut rows, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(row) = stream.try_next().await.map_err(problem)? {
+            let mut cells: Cells = Vec::with_capacity($cells);
+            for index in 0..$cells {
+                let cell: Option<String> = row.try_get(index).map_err(problem)?;
+                bytes = bytes.saturating_add(cell.as_ref().map_or(0, String::len));
+                cells.push(cell);
+            }
+            if bytes > MOST_BYTES {
+                return Err(Problem::new(
+                    "54000",
+                    "the answer is too big; ask for fewer rows or columns",
+                ));
+            }
+            rows.push(cells);
+        }
+        rows
+    }};
+}
+
+fn first_cells(rows: Vec<Cells>) -> Vec<String> {
+    rows.into_iter()
+        .map(|row| row.into_iter().next().flatten().unwrap_or_default())
+        .collect()
+}
+
+pub(super) async fn texts_sqlite(connection: &mut SqliteConnection, statement: SqlBuf) -> Result<Vec<String>, Problem> {
+    Ok(first_cells(collect!(sqlite(statement).fetch(connection), 1)))
+}
+
+pub(super) async fn texts_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<Vec<String>, Problem> {
+    Ok(first_cells(collect!(postgres(statement).fetch(connection), 1)))
+}
+
+/// Columns of a row of the change log.
+pub(super) const CHANGE_CELLS: usize = 8;
+
+pub(super) async fn changes_sqlite(
+    connection: &mut SqliteConnection,
+    statement: SqlBuf,
+) -> Result<Vec<Cells>, Problem> {
+    Ok(collect!(sqlite(statement).fetch(connection), 8))
+}
+
+pub(super) async fn changes_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<Vec<Cells>, Problem> {
+    Ok(collect!(postgres(statement).fetch(connection), 8))
+}
