@@ -1,18 +1,15 @@
 //! `gateway logs`.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
-
 use clap::Args;
 
+use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
+use crate::cli::log_lines;
 use crate::cli::output::Details;
 use crate::state::log_file::{self, Follower};
-
-/// How often the log is looked at while following.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Options of `logs`.
 #[derive(Debug, Args)]
@@ -32,13 +29,25 @@ pub(crate) struct LogsArgs {
     follow: bool,
 
     /// Print and end
-    #[arg(long)]
+    #[arg(long, overrides_with = "follow")]
     no_follow: bool,
+
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
 }
 
 impl LogsArgs {
     fn follows(&self) -> bool {
         !self.no_follow && (self.follow || std::io::stdout().is_terminal())
+    }
+
+    /// Programs get the lines of the file, people get them readable.
+    fn show(&self, line: &str, cx: &Context) {
+        if self.json.json || !std::io::stdout().is_terminal() {
+            cx.out.raw_stdout(format!("{line}\n").as_bytes());
+        } else {
+            cx.out.line(&log_lines::readable(line));
+        }
     }
 
     /// The leading digits; none, zero and less mean the whole file.
@@ -51,27 +60,23 @@ impl LogsArgs {
 
 pub(crate) async fn run(args: &LogsArgs, cx: &Context) -> CliResult {
     let path = &cx.paths.log_file;
-    let unreadable = |error: &dyn std::fmt::Display| {
-        CliError::failed("Unable to read gateway log file")
-            .detail(format!("{}: {error}", cx.out.path(path)))
-            .hint("the log begins with the first `gateway start`")
+    let unreadable = |error: std::io::Error| {
+        CliError::failed("Unable to read gateway log file").detail(format!("{}: {error}", cx.out.path(path)))
     };
-    let tail = log_file::tail(path, args.count()).map_err(|error| unreadable(&error))?;
-    let details = Details::new().verbose("Log path", cx.out.path(path));
-    announce(args, cx, &details);
-    cx.out.raw_stdout(&tail);
+    let tail = log_file::tail(path, args.count()).map_err(unreadable)?;
+    announce(args, cx, &Details::new().verbose("Log path", cx.out.path(path)));
+    for line in &tail.lines {
+        args.show(line, cx);
+    }
     if !args.follows() {
         return Ok(Exit::OK);
     }
-    let mut follower = Follower::open(path).map_err(|error| unreadable(&error))?;
+    let mut follower = Follower::new(path.clone(), tail.position);
     let follow = async {
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut part = Vec::new();
         while !cx.out.stdout_gone() {
-            look.tick().await;
-            let bytes = follower.read_new().map_err(|error| unreadable(&error))?;
-            if !bytes.is_empty() {
-                cx.out.raw_stdout(&bytes);
-            }
+            part.extend(follower.next().await.map_err(unreadable)?);
+            show_whole_lines(args, &mut part, cx);
         }
         Ok(Exit::OK)
     };
@@ -79,6 +84,16 @@ pub(crate) async fn run(args: &LogsArgs, cx: &Context) -> CliResult {
         ended = follow => ended,
         _interrupted = tokio::signal::ctrl_c() => Ok(Exit::OK),
     }
+}
+
+/// Shows what is complete and keeps the rest: an event may arrive in two pieces.
+fn show_whole_lines(args: &LogsArgs, part: &mut Vec<u8>, cx: &Context) {
+    let Some(end) = part.iter().rposition(|byte| *byte == b'\n') else { return };
+    let rest = part.split_off(end + 1);
+    for line in String::from_utf8_lossy(part).lines() {
+        args.show(line, cx);
+    }
+    *part = rest;
 }
 
 /// Only people read the sentence: a pipe gets the log and nothing else.

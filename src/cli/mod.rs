@@ -17,6 +17,7 @@ mod job;
 mod job_result;
 mod launch;
 mod local;
+mod log_lines;
 mod login;
 mod logs;
 mod operator;
@@ -47,7 +48,7 @@ use crate::cli::args::{Cli, Command, EnvFileArgs};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Color, Output};
+use crate::cli::output::Output;
 use crate::config::sources::Environment;
 
 /// Runs the command line of this process.
@@ -158,11 +159,11 @@ impl Command {
             Self::Exec(args) => args.json.json,
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
+            Self::Logs(args) => args.json.json,
             Self::Pair(_)
             | Self::Unpair(_)
             | Self::Start(_)
             | Self::Stop(_)
-            | Self::Logs(_)
             | Self::Up(_)
             | Self::Login(_)
             | Self::Completions(_)

@@ -8,7 +8,6 @@ use crate::cli::args::{BackendArgs, EnvFileArgs};
 use crate::cli::context::Context;
 use crate::cli::duration;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::exit::Exit;
 use crate::cli::{foreground, launch};
 
 /// Where the gateway runs.

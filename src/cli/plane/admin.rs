@@ -26,6 +26,15 @@ pub(crate) struct NewCode {
     pub(crate) expires_at: String,
 }
 
+/// A remote shell to be.
+#[derive(Debug)]
+pub(crate) struct NewShell<'a> {
+    pub(crate) gateway: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) access: &'a str,
+    pub(crate) full_control: bool,
+}
+
 impl PlaneAdmin {
     pub(crate) async fn open_embedded(cx: &Context) -> Result<Self, CliError> {
         Self::open(&super::database::embedded(cx)?).await
@@ -55,6 +64,15 @@ impl PlaneAdmin {
         Err(CliError::failed("not there"))
     }
     pub(crate) async fn allow_shells_of(&self, _gateway: &str) -> Result<(), CliError> {
+        Err(CliError::failed("not there"))
+    }
+    pub(crate) async fn create_shell(&self, _shell: &NewShell<'_>) -> Result<Value, CliError> {
+        Err(CliError::failed("not there"))
+    }
+    pub(crate) async fn resources(&self) -> Result<Vec<Value>, CliError> {
+        Err(CliError::failed("not there"))
+    }
+    pub(crate) async fn revoke_resource(&self, _id: &str) -> Result<bool, CliError> {
         Err(CliError::failed("not there"))
     }
 }
