@@ -2,6 +2,7 @@
 //!
 //! It never waits for anything but its own request: what it says is read from watches at the moment of sending.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -11,7 +12,6 @@ use tracing::{info, warn};
 use crate::backend::client::Client;
 use crate::backend::{BackendError, SessionLost};
 use crate::domain::backoff::Backoff;
-use crate::domain::clock;
 use crate::job::handler::InstallSwitch;
 use crate::provider::document::{self, HostFacts, Picture};
 use crate::runtime::supervisor::Note;
@@ -34,7 +34,7 @@ pub struct Sender {
     /// The host's layer of machine control.
     pub install: InstallSwitch,
     /// What is known about the agent CLIs.
-    pub picture: watch::Receiver<Picture>,
+    pub picture: watch::Receiver<Arc<Picture>>,
     /// The wire's status word; `offline` ends the sender.
     pub status: watch::Receiver<WireStatus>,
     /// Where news go.
@@ -54,7 +54,7 @@ pub enum Beat {
 
 impl Sender {
     /// Sends until the status is `offline`. `hurry` asks for one at once.
-    pub async fn run(mut self, hurry: std::sync::Arc<Notify>) {
+    pub async fn run(mut self, hurry: Arc<Notify>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
             let status = *self.status.borrow_and_update();
@@ -112,7 +112,7 @@ impl Sender {
         };
         Heartbeat {
             status,
-            capabilities: document::of_picture(&host, &self.picture.borrow(), clock::now()),
+            capabilities: document::capabilities(&host, &self.picture.borrow()),
             device_name: self.device_name.clone(),
         }
     }

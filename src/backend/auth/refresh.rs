@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ use crate::domain::secret::Secret;
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// After the retries of one refresh are used up.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
+/// Between two attempts to write tokens that the disk refused.
+const STORE_PAUSE: Duration = Duration::from_secs(30);
 /// Retries of one refresh end here.
 const RETRY_BUDGET: Duration = Duration::from_secs(30);
 /// How long another process may hold the store's lock.
@@ -62,8 +65,8 @@ struct Core {
 struct Inner {
     tokens: Tokens,
     life: Option<Life>,
-    /// Stored on disk as well; false after a failed write.
-    stored: bool,
+    /// After a failed write: when to try it again.
+    unstored: Option<Instant>,
     flight: Option<Flight>,
     /// The last failure, and when it may be tried again.
     failure: Option<(BackendError, Instant)>,
@@ -82,7 +85,7 @@ impl Keeper {
         let inner = Inner {
             life: Life::of(tokens.access.expose()),
             tokens,
-            stored: true,
+            unstored: None,
             flight: None,
             failure: None,
             recent: VecDeque::new(),
@@ -110,12 +113,13 @@ impl Keeper {
         let now = self.core.http.server_time();
         let (life, lost) = {
             let inner = self.core.inner();
+            if inner.is_at_rest(now) {
+                return Ok(inner.tokens.access.clone());
+            }
             (inner.life, inner.is_lost())
         };
         if lost {
             self.core.adopt_stored().await;
-        } else if !life.is_some_and(|life| life.is_due(now)) {
-            return Ok(self.current());
         }
         let outcome = match self.flight(false) {
             Some(flight) if lost || life.is_none_or(|life| life.is_over(now)) => flight.await,
@@ -147,7 +151,7 @@ impl Keeper {
             return Some(flight.clone());
         }
         let now = Instant::now();
-        if !forced && !inner.life.is_some_and(|life| life.is_due(self.core.http.server_time())) && !inner.is_lost() {
+        if !forced && inner.is_at_rest(self.core.http.server_time()) {
             return None;
         }
         if inner.failure.as_ref().is_some_and(|(_, until)| now < *until) || !inner.may_refresh(now) {
@@ -155,7 +159,8 @@ impl Keeper {
         }
         inner.recent.push_back(now);
         let core = Arc::clone(&self.core);
-        let task = self.tasks.spawn(async move { core.refresh().await });
+        let must = forced || inner.is_lost();
+        let task = self.tasks.spawn(async move { core.refresh(must).await });
         let flight: Flight = async move {
             task.await
                 .unwrap_or_else(|error| Err(BackendError::unexpected("refresh", &error)))
@@ -168,6 +173,12 @@ impl Keeper {
 }
 
 impl Inner {
+    /// Nothing to refresh, to revive or to write.
+    fn is_at_rest(&self, now: Timestamp) -> bool {
+        let due = self.life.is_some_and(|life| life.is_due(now));
+        !due && !self.is_lost() && self.unstored.is_none_or(|at| Instant::now() < at)
+    }
+
     fn is_lost(&self) -> bool {
         matches!(self.failure, Some((BackendError::SessionLost(_), _)))
     }
@@ -204,8 +215,8 @@ impl Core {
         }
     }
 
-    async fn refresh(&self) -> Result<(), BackendError> {
-        let outcome = self.refresh_locked().await;
+    async fn refresh(&self, must: bool) -> Result<(), BackendError> {
+        let outcome = self.refresh_locked(must).await;
         let mut inner = self.inner();
         inner.flight = None;
         inner.failure = match &outcome {
@@ -235,7 +246,7 @@ impl Core {
         });
     }
 
-    async fn refresh_locked(&self) -> Result<(), BackendError> {
+    async fn refresh_locked(&self, must: bool) -> Result<(), BackendError> {
         let _guard = tokio::time::timeout(LOCK_DEADLINE, self.store.lock())
             .await
             .unwrap_or_else(|_| {
@@ -246,7 +257,8 @@ impl Core {
             .map_err(|error| not_refreshed(&error))?;
         self.store_pending().await?;
         let stored = self.store.load().await.map_err(|error| not_refreshed(&error))?;
-        if self.adopt(stored) && !self.is_due() {
+        let adopted = self.adopt(stored);
+        if (adopted || !must) && !self.is_due() {
             return Ok(());
         }
         let refresh = self.inner().tokens.refresh.clone();
@@ -258,15 +270,16 @@ impl Core {
     /// Tokens whose write failed are written before they are rotated again: two generations behind is fatal.
     async fn store_pending(&self) -> Result<(), BackendError> {
         let pending = {
-            let inner = self.inner();
-            (!inner.stored).then(|| inner.tokens.clone())
+            let mut inner = self.inner();
+            inner.unstored = inner.unstored.map(|_| Instant::now() + STORE_PAUSE);
+            inner.unstored.map(|_| inner.tokens.clone())
         };
         if let Some(tokens) = pending {
             self.store
                 .persist(&tokens)
                 .await
                 .map_err(|error| not_refreshed(&error))?;
-            self.inner().stored = true;
+            self.inner().unstored = None;
         }
         Ok(())
     }
@@ -310,7 +323,7 @@ impl Core {
         let mut inner = self.inner();
         inner.life = Life::of(tokens.access.expose());
         inner.tokens = tokens;
-        inner.stored = written.is_ok();
+        inner.unstored = written.is_err().then(|| Instant::now() + STORE_PAUSE);
         drop(inner);
         self.changes.send_modify(|generation| *generation += 1);
         info!("Gateway session refreshed");

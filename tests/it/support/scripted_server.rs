@@ -93,7 +93,12 @@ pub(crate) struct ScriptedServer {
 impl ScriptedServer {
     /// Answers every request as `decide` says.
     pub(crate) async fn start(decide: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", decide).await
+    }
+
+    /// As [`ScriptedServer::start`], at an address that a client knows already.
+    pub(crate) async fn start_at(address: &str, decide: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, sockets) = mpsc::channel(16);
         let seen = Arc::new(Mutex::new(Vec::new()));
