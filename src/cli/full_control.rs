@@ -51,7 +51,7 @@ pub(crate) struct FullControlArgs {
 pub(crate) async fn run(args: &FullControlArgs, cx: &Context) -> CliResult {
     let session = cx.paired()?;
     match args.action {
-        Action::Status => show(args.json.json, session.full_control_enabled, &session.gateway_id, cx),
+        Action::Status => show(args.json.json, session.full_control_enabled, session.gateway_id.as_str(), cx),
         Action::Enable => set(true, cx).await,
         Action::Disable => set(false, cx).await,
     }

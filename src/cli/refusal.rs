@@ -52,18 +52,25 @@ const TEXTS: &[(&str, Layer)] = &[
     ("Missing resource_id in payload", Layer::Resource),
 ];
 
+/// The one refusal of a resource that a switch mends; the others need another resource.
+const SWITCHED_OFF: &str = "Remote shell resource machine control is disabled";
+
 /// Reads a failed job row.
 pub(crate) fn of_row(row: &Value) -> Option<Refusal> {
     let error = row.get("error").and_then(Value::as_str)?;
     let gateway = row.get("gateway_id").and_then(Value::as_str).unwrap_or("ID");
-    of_text(error, gateway)
+    let resource = row.pointer("/payload/resource_id").and_then(Value::as_str);
+    of_text(error, gateway, resource.unwrap_or("ID"))
 }
 
-fn of_text(error: &str, gateway: &str) -> Option<Refusal> {
+fn of_text(error: &str, gateway: &str, resource: &str) -> Option<Refusal> {
     let (_, layer) = TEXTS.iter().find(|(text, _)| error.starts_with(text))?;
     let next = match layer {
         Layer::Host => "on the host: gateway full-control enable".to_owned(),
         Layer::Team => format!("gateway control-plane gateway full-control {gateway} on"),
+        Layer::Resource if error == SWITCHED_OFF => {
+            format!("gateway control-plane resource full-control {resource} on")
+        }
         Layer::Resource => format!("gateway control-plane resource create --gateway {gateway} --full-control on"),
         Layer::Heartbeat => "on the host: gateway status, then gateway start".to_owned(),
     };
@@ -90,7 +97,7 @@ mod tests {
             (
                 "Remote shell resource machine control is disabled",
                 Layer::Resource,
-                "gateway control-plane resource create --gateway g1",
+                "gateway control-plane resource full-control r1 on",
             ),
             (
                 "Gateway is offline or heartbeat is stale",
@@ -99,10 +106,10 @@ mod tests {
             ),
         ];
         for (text, layer, command) in cases {
-            let refusal = of_text(text, "g1").unwrap();
+            let refusal = of_text(text, "g1", "r1").unwrap();
             assert_eq!(refusal.layer, layer);
             assert!(refusal.next.contains(command), "{}", refusal.next);
         }
-        assert_eq!(of_text("Missing command in payload", "g1"), None);
+        assert_eq!(of_text("Missing command in payload", "g1", "r1"), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::launch::{self, Started};
 use crate::cli::operator::Operator;
 use crate::cli::pairing::{self, NewPairing};
 use crate::cli::plane::address::{self, PlaneAddress};
-use crate::cli::plane::admin::PlaneAdmin;
+use crate::cli::plane::admin;
 use crate::cli::plane::boot;
 use crate::cli::start::StartArgs;
 use crate::cli::{full_control, output::Details};
@@ -120,12 +120,14 @@ async fn ensure_operator(plane: &PlaneAddress, cx: &Context) -> Result<(), CliEr
         }
         None => {}
     }
-    let admin = PlaneAdmin::open_embedded(cx).await?;
-    let token = admin.create_token("this machine").await?;
+    let admin = admin::open_embedded(cx).await?;
+    let team = admin.ensure_default_team().await?;
+    let token = admin.create_token(&team, "this machine", None).await?;
+    admin.close().await;
     let credential = operator::Operator {
         url: plane.url.clone(),
         anon_key: Secret::new(&*plane.anon_key),
-        token: token.secret,
+        token: token.token,
         team_id: token.team_id,
     };
     operator::save(&cx.state_dir()?, &credential)?;
@@ -134,13 +136,16 @@ async fn ensure_operator(plane: &PlaneAddress, cx: &Context) -> Result<(), CliEr
 
 async fn pair(plane: &PlaneAddress, cx: &Context) -> Result<Session, CliError> {
     cx.out.progress("Pairing this machine...");
-    let admin = PlaneAdmin::open_embedded(cx).await?;
+    let admin = admin::open_embedded(cx).await?;
+    let team = admin.ensure_default_team().await?;
+    let code = admin.create_pairing_code(&team, None).await?;
+    admin.close().await;
     let pairing = NewPairing {
         backend: Backend {
             url: plane.url.clone(),
             anon_key: Secret::new(&*plane.anon_key),
         },
-        code: admin.create_pairing_code().await?.code,
+        code: code.code.expose().to_owned(),
         device_name: device_name_for_pair(None, &cx.env, &hostname()),
         full_control: None,
     };
@@ -163,13 +168,14 @@ async fn allow(session: &Session, cx: &Context) -> Result<bool, CliError> {
     if team_on && shell_on {
         return Ok(host_changed);
     }
-    let admin = PlaneAdmin::open_embedded(cx).await?;
+    let admin = admin::open_embedded(cx).await?;
     if !team_on {
-        admin.set_gateway_full_control(gateway, true).await?;
+        admin.set_full_control(gateway, true).await?;
     }
     if !shell_on {
-        admin.allow_shells_of(gateway).await?;
+        admin::allow_shells_of(&admin, gateway).await?;
     }
+    admin.close().await;
     Ok(true)
 }
 

@@ -5,11 +5,13 @@ use serde_json::Value;
 
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
-use crate::cli::control_plane::{DatabaseArg, on_off};
+use crate::cli::control_plane::{DatabaseArg, on_off, values};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
 use crate::cli::status::enabled;
+use crate::control_plane::admin::GatewayInfo;
+use crate::domain::clock;
 
 /// Options of `gateway`.
 #[derive(Debug, Args)]
@@ -45,13 +47,19 @@ enum GatewayCommand {
         #[arg(value_name = "on|off", value_parser = on_off)]
         on: bool,
     },
+    /// Take a gateway out of the team: its sessions end, its unfinished jobs are cancelled
+    Remove {
+        /// The gateway
+        #[arg(value_name = "ID")]
+        id: String,
+    },
 }
 
 impl GatewayArgs {
     pub(crate) const fn json(&self) -> bool {
         match &self.command {
             GatewayCommand::List { json } | GatewayCommand::Show { json, .. } => json.json,
-            GatewayCommand::FullControl { .. } => false,
+            GatewayCommand::FullControl { .. } | GatewayCommand::Remove { .. } => false,
         }
     }
 }
@@ -60,7 +68,7 @@ pub(crate) async fn run(args: &GatewayArgs, cx: &Context) -> CliResult {
     let admin = args.database.open(cx).await?;
     match &args.command {
         GatewayCommand::List { json } => {
-            let rows = admin.gateways().await?;
+            let rows = effective(&admin.gateways().await?)?;
             if json.json {
                 cx.out.document(&rows)?;
             } else {
@@ -69,18 +77,20 @@ pub(crate) async fn run(args: &GatewayArgs, cx: &Context) -> CliResult {
             }
         }
         GatewayCommand::Show { id, json } => {
-            let rows = admin.gateways().await?;
-            let row = rows.iter().find(|row| cell(row, "id") == *id).ok_or_else(|| unknown(id))?;
-            if json.json {
-                cx.out.document(row)?;
-            } else {
-                show(row, cx);
+            for row in effective(&[admin.gateway(id).await?])? {
+                if json.json {
+                    cx.out.document(&row)?;
+                } else {
+                    show(&row, cx);
+                }
             }
         }
+        GatewayCommand::Remove { id } => {
+            admin.remove_gateway(id).await?;
+            cx.out.ok("Gateway removed", &Details::new().add("Gateway", id));
+        }
         GatewayCommand::FullControl { id, on } => {
-            if !admin.set_gateway_full_control(id, *on).await? {
-                return Err(unknown(id));
-            }
+            admin.set_full_control(id, *on).await?;
             let word = if *on { "enabled" } else { "disabled" };
             cx.out
                 .ok(&format!("Team layer of machine control {word}"), &Details::new().add("Gateway", id));
@@ -100,8 +110,16 @@ fn show(row: &Value, cx: &Context) {
     cx.out.heading(&format!("Gateway {}", cell(row, "id")), &details);
 }
 
-fn unknown(id: &str) -> CliError {
-    CliError::failed(format!("There is no gateway {id}.")).hint("gateway control-plane gateway list")
+/// Rows with the status that a person should see.
+fn effective(gateways: &[GatewayInfo]) -> Result<Vec<Value>, CliError> {
+    let now = clock::now();
+    let mut rows = values(gateways)?;
+    for (row, gateway) in rows.iter_mut().zip(gateways) {
+        if let Some(columns) = row.as_object_mut() {
+            columns.insert("status".to_owned(), Value::from(gateway.effective_status(now)));
+        }
+    }
+    Ok(rows)
 }
 
 /// A row's column for people; null is a dash.

@@ -10,13 +10,14 @@ use clap::{Args, Subcommand};
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::plane::admin::PlaneAdmin;
-use crate::cli::plane::database;
+use crate::cli::plane::{admin, database};
+use crate::control_plane::admin::Admin;
+use crate::control_plane::store::DatabaseUrl;
 
 /// Options of `control-plane`.
 #[derive(Debug, Args)]
 #[command(after_help = "The administering commands open the database directly; a running server follows within a second. Without --database
-they mean the control plane that `gateway up` runs on this machine.
+they mean the control plane that `gateway up` runs on this machine. The variable GATEWAY_DATABASE_URL names one, too.
 
 Examples:
   gateway control-plane serve --listen 0.0.0.0:54400 --database sqlite:/srv/gateway/plane.sqlite
@@ -52,8 +53,12 @@ pub(crate) struct DatabaseArg {
 }
 
 impl DatabaseArg {
-    async fn open(&self, cx: &Context) -> Result<PlaneAdmin, CliError> {
-        PlaneAdmin::open(&database::chosen(self.database.as_deref(), cx)?).await
+    fn chosen(&self, cx: &Context) -> Result<DatabaseUrl, CliError> {
+        database::chosen(self.database.as_deref(), cx)
+    }
+
+    async fn open(&self, cx: &Context) -> Result<Admin, CliError> {
+        admin::open(&self.chosen(cx)?).await
     }
 }
 
@@ -73,6 +78,12 @@ impl ControlPlaneArgs {
     pub(crate) const fn is_serve(&self) -> bool {
         matches!(self.command, PlaneCommand::Serve(_))
     }
+}
+
+/// Rows for people or programs.
+pub(crate) fn values<T: serde::Serialize>(rows: &[T]) -> Result<Vec<serde_json::Value>, CliError> {
+    let unwritable = |error: serde_json::Error| CliError::failed(error.to_string());
+    rows.iter().map(|row| serde_json::to_value(row).map_err(unwritable)).collect()
 }
 
 pub(crate) async fn run(args: &ControlPlaneArgs, cx: &Context) -> CliResult {

@@ -6,11 +6,10 @@ use serde_json::Value;
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::control_plane::gateway::{cell, print_rows};
-use crate::cli::control_plane::{DatabaseArg, on_off};
+use crate::cli::control_plane::{DatabaseArg, on_off, values};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
-use crate::cli::plane::admin::NewShell;
 
 /// Options of `resource`.
 #[derive(Debug, Args)]
@@ -19,6 +18,7 @@ one with machine control off.
 
 Examples:
   gateway control-plane resource list
+  gateway control-plane resource full-control ID on
   gateway control-plane resource create --gateway ID --full-control on")]
 pub(crate) struct ResourceArgs {
     #[command(flatten)]
@@ -35,9 +35,6 @@ enum ResourceCommand {
         /// The gateway
         #[arg(long, value_name = "ID")]
         gateway: String,
-        /// What people call it
-        #[arg(long, value_name = "NAME", default_value = "remote shell")]
-        name: String,
         /// The most that anybody may do with it
         #[arg(long, value_enum, default_value_t)]
         access: Access,
@@ -51,6 +48,15 @@ enum ResourceCommand {
     List {
         #[command(flatten)]
         json: JsonArg,
+    },
+    /// Switch the resource layer of machine control
+    FullControl {
+        /// Its id, from `resource list`
+        #[arg(value_name = "ID")]
+        id: String,
+        /// on or off
+        #[arg(value_name = "on|off", value_parser = on_off)]
+        on: bool,
     },
     /// Remove a resource; jobs that name it are refused from then on
     Revoke {
@@ -67,14 +73,14 @@ enum Access {
     Viewer,
     /// Run commands
     #[default]
-    Editor,
+    Full,
 }
 
 impl Access {
     const fn word(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
-            Self::Editor => "editor",
+            Self::Full => "full",
         }
     }
 }
@@ -83,7 +89,7 @@ impl ResourceArgs {
     pub(crate) const fn json(&self) -> bool {
         match &self.command {
             ResourceCommand::Create { json, .. } | ResourceCommand::List { json } => json.json,
-            ResourceCommand::Revoke { .. } => false,
+            ResourceCommand::Revoke { .. } | ResourceCommand::FullControl { .. } => false,
         }
     }
 }
@@ -93,36 +99,36 @@ pub(crate) async fn run(args: &ResourceArgs, cx: &Context) -> CliResult {
     match &args.command {
         ResourceCommand::Create {
             gateway,
-            name,
             access,
             full_control,
             json,
         } => {
-            let shell = NewShell {
-                gateway,
-                name,
-                access: access.word(),
-                full_control: *full_control,
-            };
-            created(&admin.create_shell(&shell).await?, json.json, cx)?;
+            let row = admin.create_resource(gateway, access.word(), *full_control).await?;
+            created(&values(&[row])?, json.json, cx)?;
         }
-        ResourceCommand::List { json } => list(&admin.resources().await?, json.json, cx)?,
+        ResourceCommand::FullControl { id, on } => {
+            admin.set_machine_control(id, *on).await?;
+            let word = if *on { "enabled" } else { "disabled" };
+            cx.out
+                .ok(&format!("Resource layer of machine control {word}"), &Details::new().add("ID", id));
+        }
+        ResourceCommand::List { json } => list(&values(&admin.resources().await?)?, json.json, cx)?,
         ResourceCommand::Revoke { id } => {
-            if !admin.revoke_resource(id).await? {
-                return Err(CliError::failed(format!("There is no resource {id}."))
-                    .hint("gateway control-plane resource list"));
-            }
+            admin.revoke_resource(id).await?;
             cx.out.ok("Resource revoked", &Details::new().add("ID", id));
         }
     }
     Ok(Exit::OK)
 }
 
-fn created(row: &Value, as_json: bool, cx: &Context) -> Result<(), CliError> {
-    if as_json {
-        return cx.out.document(row);
+fn created(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> {
+    for row in rows {
+        if as_json {
+            cx.out.document(row)?;
+        } else {
+            cx.out.ok("Resource created", &Details::new().add("ID", cell(row, "id")));
+        }
     }
-    cx.out.ok("Resource created", &Details::new().add("ID", cell(row, "id")));
     Ok(())
 }
 
@@ -140,7 +146,7 @@ fn flattened(row: &Value) -> Value {
     let metadata = |key: &str| row.pointer(&format!("/metadata/{key}")).cloned();
     let on = metadata("full_control") == Some(Value::Bool(true));
     serde_json::json!({
-        "id": row.get("id"), "name": row.get("name"), "access": row.get("max_access_level"),
+        "id": row.get("id"), "name": row.get("display_name"), "access": row.get("max_access_level"),
         "machine_control": if on { "on" } else { "off" }, "gateway": metadata("gateway_id"),
     })
 }

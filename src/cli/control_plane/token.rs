@@ -1,11 +1,14 @@
 //! `gateway control-plane token`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
-use crate::cli::control_plane::DatabaseArg;
+use crate::cli::control_plane::{DatabaseArg, values};
+use crate::cli::duration;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
@@ -27,6 +30,9 @@ enum TokenCommand {
         /// What it is for
         #[arg(long, value_name = "NAME", default_value = "operator")]
         name: String,
+        /// How long it is good; for ever when left out
+        #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+        valid_for: Option<Duration>,
         #[command(flatten)]
         json: JsonArg,
     },
@@ -55,26 +61,25 @@ impl TokenArgs {
 pub(crate) async fn run(args: &TokenArgs, cx: &Context) -> CliResult {
     let admin = args.database.open(cx).await?;
     match &args.command {
-        TokenCommand::Create { name, json } => {
-            let token = admin.create_token(name).await?;
+        TokenCommand::Create { name, valid_for, json } => {
+            let team = admin.ensure_default_team().await?;
+            let token = admin.create_token(&team, name, *valid_for).await?;
             if json.json {
                 cx.out.document(&json!({
-                    "id": token.id, "token": token.secret.expose(), "team_id": token.team_id.as_str(),
+                    "id": token.id, "token": token.token.expose(), "team_id": token.team_id.as_str(),
                 }))?;
             } else {
                 let details = Details::new()
-                    .add("Token", token.secret.expose())
+                    .add("Token", token.token.expose())
                     .add("ID", &token.id)
                     .add("Team ID", &token.team_id)
                     .add("Note", "shown once; keep it in a file and use `gateway login --token-file`");
                 cx.out.ok("Operator token created", &details);
             }
         }
-        TokenCommand::List { json } => list(&admin.tokens().await?, json.json, cx)?,
+        TokenCommand::List { json } => list(&values(&admin.list_tokens().await?)?, json.json, cx)?,
         TokenCommand::Revoke { id } => {
-            if !admin.revoke_token(id).await? {
-                return Err(CliError::failed(format!("There is no token {id}.")).hint("gateway control-plane token list"));
-            }
+            admin.revoke_token(id).await?;
             cx.out.ok("Operator token revoked", &Details::new().add("ID", id));
         }
     }
@@ -85,7 +90,7 @@ fn list(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> {
     if as_json {
         return cx.out.document(&rows);
     }
-    let columns = ["id", "name", "created_at", "last_used_at", "revoked_at"];
+    let columns = ["id", "name", "created_at", "expires_at", "revoked_at"];
     super::gateway::print_rows(rows, &columns, cx);
     Ok(())
 }

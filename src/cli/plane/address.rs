@@ -9,8 +9,8 @@ use crate::state::lock::StateLock;
 
 /// File name inside the control plane's directory.
 pub(crate) const FILE: &str = "address.json";
-/// Lock file name inside the control plane's directory.
-pub(crate) const LOCK: &str = "control-plane.lock";
+/// Lock of the serving process; its text is that process's id. The server's own lock guards the database file.
+pub(crate) const LOCK: &str = "serving.lock";
 
 /// How an embedded control plane is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

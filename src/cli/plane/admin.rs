@@ -1,78 +1,55 @@
-//! The control plane's own administration, straight on its database. One place knows its words.
-
-use serde_json::Value;
+//! The control plane's own administration, straight on its database, in the words of the command line.
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::domain::ids::TeamId;
-use crate::domain::secret::Secret;
+use crate::cli::plane::database;
+use crate::control_plane::admin::{Admin, AdminError};
+use crate::control_plane::store::DatabaseUrl;
 
-/// An opened database.
-#[derive(Debug)]
-pub(crate) struct PlaneAdmin {}
-
-/// A token, shown once.
-#[derive(Debug)]
-pub(crate) struct NewToken {
-    pub(crate) id: String,
-    pub(crate) secret: Secret,
-    pub(crate) team_id: TeamId,
+/// Opens the database of the embedded control plane.
+pub(crate) async fn open_embedded(cx: &Context) -> Result<Admin, CliError> {
+    open(&database::embedded(cx)?).await
 }
 
-/// A pairing code, shown once.
-#[derive(Debug)]
-pub(crate) struct NewCode {
-    pub(crate) code: String,
-    pub(crate) expires_at: String,
+/// Opens a database, making its tables where they are missing.
+pub(crate) async fn open(database: &DatabaseUrl) -> Result<Admin, CliError> {
+    Ok(Admin::open(database).await?)
 }
 
-/// A remote shell to be.
-#[derive(Debug)]
-pub(crate) struct NewShell<'a> {
-    pub(crate) gateway: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) access: &'a str,
-    pub(crate) full_control: bool,
+/// Allows machine control on every remote shell of a gateway, and makes one where there is none.
+pub(crate) async fn allow_shells_of(admin: &Admin, gateway: &str) -> Result<(), CliError> {
+    let of_gateway = |metadata: &serde_json::Value| metadata.get("gateway_id").and_then(|id| id.as_str()) == Some(gateway);
+    let resources = admin.resources().await?;
+    let mut shells = resources
+        .iter()
+        .filter(|shell| shell.resource_type == "remote_shell" && shell.metadata.as_ref().is_some_and(of_gateway))
+        .peekable();
+    if shells.peek().is_none() {
+        admin.create_resource(gateway, "full", true).await?;
+    }
+    for shell in shells {
+        admin.set_machine_control(&shell.id, true).await?;
+    }
+    Ok(())
 }
 
-impl PlaneAdmin {
-    pub(crate) async fn open_embedded(cx: &Context) -> Result<Self, CliError> {
-        Self::open(&super::database::embedded(cx)?).await
+impl From<AdminError> for CliError {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Missing { .. } => Self::failed(capitalised(&error.to_string()))
+                .hint("the `list` commands of `gateway control-plane` show what there is"),
+            AdminError::Open(_) => Self::failed("The database cannot be opened.").detail(error.to_string()),
+            AdminError::Random(_) | AdminError::Store(_) | AdminError::Keys(_) | AdminError::Row(_) => {
+                Self::failed("The database could not be used.").detail(error.to_string())
+            }
+        }
     }
-    pub(crate) async fn open(_database: &str) -> Result<Self, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn anon_key(&self) -> Result<Secret, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn create_token(&self, _name: &str) -> Result<NewToken, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn tokens(&self) -> Result<Vec<Value>, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn revoke_token(&self, _id: &str) -> Result<bool, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn create_pairing_code(&self) -> Result<NewCode, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn gateways(&self) -> Result<Vec<Value>, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn set_gateway_full_control(&self, _gateway: &str, _on: bool) -> Result<bool, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn allow_shells_of(&self, _gateway: &str) -> Result<(), CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn create_shell(&self, _shell: &NewShell<'_>) -> Result<Value, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn resources(&self) -> Result<Vec<Value>, CliError> {
-        Err(CliError::failed("not there"))
-    }
-    pub(crate) async fn revoke_resource(&self, _id: &str) -> Result<bool, CliError> {
-        Err(CliError::failed("not there"))
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), chars.as_str()),
+        None => String::new(),
     }
 }
