@@ -15,5 +15,6 @@ mod backend_machine;
 mod backend_realtime;
 mod process;
 mod providers;
+mod rest;
 mod state;
 mod support;

@@ -1,5 +1,6 @@
 //! From a query string to one checked statement in either dialect.
 
+pub mod access;
 pub mod ast;
 pub mod body;
 pub mod parse;

@@ -1,0 +1,136 @@
+//! The change log behind Realtime.
+
+use std::time::Duration;
+
+use gateway::control_plane::registry::{GATEWAY_JOBS, TEAMS};
+use gateway::control_plane::store::{Change, ChangeFeed, ChangeOp, Rows, Store};
+use serde_json::{Value, json};
+
+use super::plane::{Plane, Who};
+use crate::support::eventually::PATIENCE;
+
+async fn next(feed: &mut ChangeFeed, count: usize) -> Vec<Change> {
+    let mut changes = Vec::new();
+    while changes.len() < count {
+        let more = tokio::time::timeout(PATIENCE, feed.next())
+            .await
+            .expect("changes arrive");
+        changes.extend(more.unwrap());
+    }
+    changes
+}
+
+fn parsed(text: Option<&String>) -> Value {
+    text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
+}
+
+#[tokio::test]
+async fn every_change_is_logged_in_order_with_the_row_as_it_was_then() {
+    for plane in Plane::both().await {
+        let mut feed = plane.store.change_feed().await.unwrap();
+        let job = plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
+        let rows = Rows::of(&GATEWAY_JOBS).eq("id", job["id"].as_str().unwrap());
+        let changed = plane
+            .store
+            .update_rows(&rows, &json!({"status": "running"}))
+            .await
+            .unwrap();
+        assert_eq!(plane.store.delete_rows(&rows).await.unwrap(), 1);
+        plane
+            .store
+            .insert_row(&TEAMS, &json!({"name": "not for Realtime"}))
+            .await
+            .unwrap();
+
+        let changes = next(&mut feed, 3).await;
+        let ops: Vec<ChangeOp> = changes.iter().map(|change| change.op).collect();
+        assert_eq!(ops, [ChangeOp::Insert, ChangeOp::Update, ChangeOp::Delete]);
+        assert_eq!(parsed(changes[0].new.as_ref()), job);
+        assert_eq!(parsed(changes[1].new.as_ref()), changed[0]);
+        let identity = json!({"id": job["id"], "team_id": plane.teams[0], "gateway_id": plane.gateways[0]});
+        assert_eq!(
+            (&changes[0].old, parsed(changes[1].old.as_ref())),
+            (&None, identity.clone())
+        );
+        assert_eq!((&changes[2].new, parsed(changes[2].old.as_ref())), (&None, identity));
+        assert!(
+            changes
+                .iter()
+                .all(|change| change.table == "gateway_jobs" && change.at.len() == 32 && !change.cut)
+        );
+        assert!(changes.windows(2).all(|pair| pair[0].position < pair[1].position));
+    }
+}
+
+#[tokio::test]
+async fn a_rolled_back_change_was_never_there() {
+    for plane in Plane::both().await {
+        let mut feed = plane.store.change_feed().await.unwrap();
+        let mut tx = plane.store.begin().await.unwrap();
+        tx.insert_row(&GATEWAY_JOBS, &plane.job(0)).await.unwrap();
+        tx.rollback().await.unwrap();
+        let mut tx = plane.store.begin().await.unwrap();
+        tx.insert_row(&GATEWAY_JOBS, &plane.job(0)).await.unwrap();
+        drop(tx);
+        let job = plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
+        assert_eq!(parsed(next(&mut feed, 1).await[0].new.as_ref()), job);
+    }
+}
+
+#[tokio::test]
+async fn another_process_is_noticed() {
+    for plane in Plane::both().await {
+        let mut feed = plane.store.change_feed().await.unwrap();
+        let other = Store::open(&plane.url).await.unwrap();
+        let job = other.insert_row(&GATEWAY_JOBS, &plane.job(0)).await.unwrap();
+        assert_eq!(parsed(next(&mut feed, 1).await[0].new.as_ref()), job);
+        other.close().await;
+    }
+}
+
+#[tokio::test]
+async fn big_records_are_logged_without_their_big_columns() {
+    for plane in Plane::both().await {
+        let mut feed = plane.store.change_feed().await.unwrap();
+        let mut row = plane.job(0);
+        row["payload"] = json!({"command": "x".repeat(1_100_000)});
+        let job = plane.insert(Who::Operator(0), "gateway_jobs", &row).await;
+        let change = next(&mut feed, 1).await.remove(0);
+        let mut logged = job.clone();
+        logged.as_object_mut().unwrap().shift_remove("payload");
+        let mut seen = parsed(change.new.as_ref());
+        assert!(change.cut && seen.get("payload").is_none());
+        seen.as_object_mut().unwrap().sort_keys();
+        logged.as_object_mut().unwrap().sort_keys();
+        assert_eq!(seen, logged);
+    }
+}
+
+/// The reader on PostgreSQL must not pass an open transaction: what it holds would never be read.
+#[tokio::test]
+async fn a_slow_transaction_is_not_overtaken() {
+    let plane = Plane::postgres().await;
+    let mut feed = plane.store.change_feed().await.unwrap();
+    let mut slow = plane.store.begin().await.unwrap();
+    let first = slow.insert_row(&GATEWAY_JOBS, &plane.job(0)).await.unwrap();
+    let second = plane.store.insert_row(&GATEWAY_JOBS, &plane.job(0)).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(300), feed.next()).await;
+    assert!(early.is_err(), "{early:?}");
+    slow.commit().await.unwrap();
+    let changes = next(&mut feed, 2).await;
+    let seen: Vec<Value> = changes
+        .iter()
+        .map(|change| parsed(change.new.as_ref())["id"].clone())
+        .collect();
+    assert_eq!(seen, [first["id"].clone(), second["id"].clone()]);
+}
+
+#[tokio::test]
+async fn pruning_keeps_what_is_recent() {
+    for plane in Plane::both().await {
+        let before = plane.store.latest_position().await.unwrap();
+        plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
+        assert_eq!(plane.store.prune_changes().await.unwrap(), 0);
+        assert_eq!(plane.store.changes_after(before, 10).await.unwrap().len(), 1);
+    }
+}
