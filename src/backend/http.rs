@@ -132,7 +132,7 @@ impl fmt::Debug for StreamBody {
 }
 
 /// What a request carries.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) enum Body {
     /// Nothing.
     #[default]
@@ -141,6 +141,17 @@ pub(crate) enum Body {
     Json(String),
     /// A JSON text, piece by piece.
     Stream(StreamBody),
+}
+
+impl fmt::Debug for Body {
+    /// Lengths only: bodies hold refresh tokens, commands and output.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Json(text) => write!(f, "Json({} bytes)", text.len()),
+            Self::Stream(stream) => stream.fmt(f),
+        }
+    }
 }
 
 /// One request, not yet bound to a bearer.

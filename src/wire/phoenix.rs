@@ -4,7 +4,7 @@
 //! `[join_ref, ref, topic, event, payload]`. Only text frames exist for `postgres_changes`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Largest frame accepted, in bytes, the limit of the hosted service.
 pub const MAX_FRAME_BYTES: usize = 5 * 1024 * 1024;
@@ -92,12 +92,12 @@ impl Frame {
     /// The `phx_reply` to this message: `status` is `ok` or `error`.
     #[must_use]
     pub fn reply(&self, status: &str, response: Value) -> Self {
-        Self::new(
-            self.topic.clone(),
-            "phx_reply",
-            json!({"status": status, "response": response}),
-        )
-        .with_refs(self.join_ref.clone(), self.reference.clone())
+        let payload = Map::from_iter([
+            ("status".to_owned(), Value::from(status)),
+            ("response".to_owned(), response),
+        ]);
+        Self::new(self.topic.clone(), "phx_reply", Value::Object(payload))
+            .with_refs(self.join_ref.clone(), self.reference.clone())
     }
 
     /// Reads a text frame.

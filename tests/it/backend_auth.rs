@@ -9,7 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use gateway::backend::auth::AuthState;
-use gateway::backend::{Auth, BackendError, Client, StoreError, StoreGuard, TokenStore, Tokens};
+use gateway::backend::{
+    Auth, BackendError, Client, Realtime, RealtimeEvent, StoreError, StoreGuard, TokenStore, Tokens,
+};
 use gateway::domain::clock;
 use gateway::domain::secret::Secret;
 use serde_json::{Value, json};
@@ -382,4 +384,35 @@ async fn a_fixed_token_is_never_refreshed() {
     let error = server.client().rest().from("t").select("*").fetch().await.unwrap_err();
     assert!(matches!(error, BackendError::Status { status: 401, .. }));
     assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refreshed_token_is_pushed_to_the_channel() {
+    let fresh = jwt("b", HOUR);
+    let answer = fresh.clone();
+    let mut server = ScriptedServer::start(move |seen| match is_refresh(seen) {
+        true => refreshed(&answer, "r2"),
+        false => Reply::Upgrade,
+    })
+    .await;
+    let first = jwt("a", HOUR);
+    let auth = MemoryStore::new(tokens(&first, "r1")).auth(&server);
+    let client = Client::new(server.http(), auth.clone());
+    let mut realtime = Realtime::new(client, "c", Vec::new());
+    let talk = async {
+        let mut socket = server.socket().await;
+        assert_eq!(socket.accept_join().await.payload["access_token"], first.as_str());
+        auth.renew(&auth.current()).await.unwrap();
+        let push = socket.receive().await.unwrap();
+        assert_eq!(push.event, "access_token");
+        assert_eq!(push.payload, json!({"access_token": fresh}));
+    };
+    let listen = async {
+        assert_eq!(realtime.next_event().await, RealtimeEvent::Subscribed);
+        realtime.next_event().await
+    };
+    tokio::select! {
+        () = talk => {}
+        event = listen => panic!("unasked: {event:?}"),
+    }
 }

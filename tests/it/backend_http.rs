@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use gateway::backend::{BackendError, HttpError};
+use gateway::backend::{Auth, BackendError, Client, Endpoint, Http, HttpError, functions};
 use gateway::domain::clock;
+use gateway::domain::secret::Secret;
+use gateway::wire::pairing::ExchangeRequest;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 
 use crate::support::scripted_server::{KEY, Reply, ScriptedServer};
 
@@ -194,4 +198,75 @@ async fn an_answer_of_another_shape_is_named() {
     let server = ScriptedServer::replies([Reply::Json(200, json!([1, 2]))]).await;
     let two = server.client().rest().from("t").select("*").maybe_one().await;
     assert!(matches!(two, Err(BackendError::Unexpected { .. })));
+}
+
+#[tokio::test]
+async fn a_peer_without_tls_is_no_trusted_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let http = Http::new(Endpoint::new(&url, Secret::new(KEY)).unwrap()).unwrap();
+    let client = Client::new(http, Auth::fixed(Secret::new("token-1")));
+    let talk = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        stream
+    };
+    let (result, _stream) = tokio::join!(client.rest().from("t").select("*").fetch(), talk);
+    let error = result.unwrap_err();
+    assert!(matches!(error, BackendError::Http(HttpError::Tls { .. })), "{error:?}");
+    assert!(error.is_transient());
+}
+
+#[test]
+fn addresses_are_checked_and_never_shown_with_a_password() {
+    for bad in ["", "nonsense", "ftp://host", "http://", "http://user:pass@host"] {
+        let error = Endpoint::new(bad, Secret::new(KEY)).unwrap_err();
+        assert!(!error.is_transient() && !error.to_string().contains("pass@"), "{error}");
+    }
+    let endpoint = Endpoint::new(" http://host:81/base/ ", Secret::new(KEY)).unwrap();
+    assert_eq!(endpoint.at("/rest/v1/t").as_str(), "http://host:81/base/rest/v1/t");
+    assert_eq!(
+        (endpoint.origin().as_str(), endpoint.host().as_str()),
+        ("http://host:81", "host:81")
+    );
+    assert!(!format!("{endpoint:?}").contains(KEY));
+}
+
+#[tokio::test]
+async fn pairing_uses_the_public_key_and_tells_the_backends_reason() {
+    let good = json!({"success": true, "gateway_id": "g", "team_id": "t", "access_token": "a", "refresh_token": "r",
+        "token_type": "bearer", "expires_at": "2026-01-01T00:00:00Z", "new_member": 1});
+    let server = ScriptedServer::replies([
+        Reply::Json(200, good),
+        Reply::Json(400, json!({"success": false, "error": "This code has expired."})),
+        Reply::Json(200, json!({"success": true})),
+    ])
+    .await;
+    let http = server.http();
+    let request = ExchangeRequest {
+        code: "CODE".to_owned(),
+        device_name: "host".to_owned(),
+    };
+    assert_eq!(
+        functions::exchange(&http, &request).await.unwrap().gateway_id.as_str(),
+        "g"
+    );
+    let error = functions::exchange(&http, &request).await.unwrap_err();
+    assert!(error.to_string().contains("This code has expired."), "{error}");
+    let error = functions::exchange(&http, &request).await.unwrap_err();
+    assert!(matches!(error, BackendError::Unexpected { .. }), "{error}");
+    let seen = &server.seen()[0];
+    assert_eq!(seen.target, "/functions/v1/exchange-gateway-pairing-code");
+    assert_eq!(seen.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
+    assert_eq!(seen.body, br#"{"code":"CODE","device_name":"host"}"#);
+}
+
+#[tokio::test]
+async fn connections_are_reused() {
+    let server = ScriptedServer::start(|_| Reply::Json(200, json!([]))).await;
+    let rest = server.client().rest();
+    for _ in 0..20 {
+        rest.from("t").select("*").fetch().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
 }

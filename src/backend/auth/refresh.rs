@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::backend::auth::jwt::Life;
 use crate::backend::auth::store::{StoreError, TokenStore, Tokens};
 use crate::backend::auth::{AuthState, PATIENCE};
-use crate::backend::error::{BackendError, SessionLost};
+use crate::backend::error::{BackendError, SessionLost, without_secrets};
 use crate::backend::http::{Http, Request};
 use crate::domain::backoff::Backoff;
 use crate::domain::secret::Secret;
@@ -347,7 +347,7 @@ impl Core {
             };
             let wait = backoff.next(rand::random());
             if !retryable(&error) || started.elapsed() + wait >= RETRY_BUDGET {
-                return Err(verdict(&error));
+                return Err(verdict(&error, refresh));
             }
             tokio::time::sleep(wait).await;
         }
@@ -375,7 +375,7 @@ fn retryable(error: &BackendError) -> bool {
     }
 }
 
-fn verdict(error: &BackendError) -> BackendError {
+fn verdict(error: &BackendError, refresh: &Secret) -> BackendError {
     let lost = matches!(error.status(), Some(400 | 401 | 403))
         .then(|| error.code().filter(|code| LOST_CODES.contains(code)))
         .flatten();
@@ -385,7 +385,7 @@ fn verdict(error: &BackendError) -> BackendError {
     let transient = error.is_transient();
     let default = if transient { OUTAGE_PAUSE } else { REFUSED_PAUSE };
     BackendError::NotRefreshed {
-        reason: error.to_string(),
+        reason: without_secrets(error.to_string(), &[refresh]),
         transient,
         retry_after: error.retry_after().unwrap_or(default),
     }

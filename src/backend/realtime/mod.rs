@@ -180,6 +180,10 @@ impl Realtime {
     }
 
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        // First, so that a flood of messages cannot keep a heartbeat from being sent.
+        if self.machine.deadline() <= Instant::now() {
+            return Poll::Ready(Input::Tick);
+        }
         if let Poll::Ready(input) = self.poll_opening(cx) {
             return Poll::Ready(input);
         }

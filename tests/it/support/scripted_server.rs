@@ -1,6 +1,7 @@
 //! A backend that misbehaves on purpose: every answer is written by the test, byte by byte where it matters.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -79,6 +80,7 @@ type Decide = Box<dyn FnMut(&Seen) -> Reply + Send>;
 struct Shared {
     decide: Arc<Mutex<Decide>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     sockets: mpsc::Sender<ServerSocket>,
 }
 
@@ -86,6 +88,7 @@ struct Shared {
 pub(crate) struct ScriptedServer {
     pub(crate) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     sockets: mpsc::Receiver<ServerSocket>,
     tasks: JoinSet<()>,
 }
@@ -102,9 +105,11 @@ impl ScriptedServer {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, sockets) = mpsc::channel(16);
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
         let shared = Shared {
             decide: Arc::new(Mutex::new(Box::new(decide))),
             seen: Arc::clone(&seen),
+            connections: Arc::clone(&connections),
             sockets: sender,
         };
         let mut tasks = JoinSet::new();
@@ -112,6 +117,7 @@ impl ScriptedServer {
         Self {
             url,
             seen,
+            connections,
             sockets,
             tasks,
         }
@@ -130,6 +136,11 @@ impl ScriptedServer {
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many connections were opened so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn http(&self) -> Http {
@@ -157,6 +168,7 @@ async fn accept(listener: TcpListener, shared: Shared) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
+        shared.connections.fetch_add(1, Ordering::Relaxed);
         connections.spawn(serve(stream, shared.clone()));
         while connections.try_join_next().is_some() {}
     }
@@ -220,7 +232,8 @@ async fn answer(stream: &mut TcpStream, reply: Reply) -> bool {
             .await;
             stream.shutdown().await.unwrap();
             // Drains as a decent server does, so that the answer is not lost in a reset.
-            tokio::io::copy(stream, &mut tokio::io::sink()).await.is_ok() && false
+            drop(tokio::io::copy(stream, &mut tokio::io::sink()).await);
+            false
         }
     }
 }
