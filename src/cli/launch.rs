@@ -10,11 +10,13 @@ use crate::cli::duration::millis;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::local;
+use crate::cli::log_lines;
 use crate::cli::output::Details;
 use crate::cli::start::{Mode, StartArgs};
 use crate::cli::stop;
 use crate::process::daemon::{DetachedChild, DetachedSpec, spawn_detached};
 use crate::process::env::ChildEnv;
+use crate::state::log_file;
 use crate::wire::local::{DaemonState, DaemonStatus};
 
 /// How long `start` waits for the gateway to be ready.
@@ -90,7 +92,7 @@ pub(crate) async fn wait_running(cx: &Context) -> Result<Started, CliError> {
         look.tick().await;
         match settled(cx).await? {
             Some(status) => return Ok(Started::Already(Some(status))),
-            None if cx.daemon_pid().is_none() => return Err(ended(cx)),
+            None if cx.daemon_pid().is_none() => return Err(ended(None, cx)),
             None if Instant::now() >= deadline => return Ok(Started::Waiting(None)),
             None => {}
         }
@@ -98,6 +100,7 @@ pub(crate) async fn wait_running(cx: &Context) -> Result<Started, CliError> {
 }
 
 async fn wait(mut child: DetachedChild, cx: &Context) -> Result<Started, CliError> {
+    let child_pid = child.identity().pid;
     let deadline = Instant::now() + READY_WITHIN;
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -110,7 +113,7 @@ async fn wait(mut child: DetachedChild, cx: &Context) -> Result<Started, CliErro
             return if cx.daemon_pid().is_some() {
                 Box::pin(wait_running(cx)).await
             } else {
-                Err(ended(cx))
+                Err(ended(Some(child_pid), cx))
             };
         }
         if Instant::now() >= deadline {
@@ -136,14 +139,19 @@ async fn settled(cx: &Context) -> Result<Option<DaemonStatus>, CliError> {
     }
 }
 
-fn ended(cx: &Context) -> CliError {
-    let why = cx.last_exit().map(|last| last.reason);
+/// The daemon's own words, if it left any: it writes why it ended, and what it printed is in the log.
+fn ended(pid: Option<u32>, cx: &Context) -> CliError {
+    let last = cx.last_exit().filter(|last| pid.is_none_or(|pid| pid == last.pid));
+    let why = last.as_ref().map(|last| last.reason.clone()).or_else(|| last_line(cx));
+    let hint = last.and_then(|last| last.hint);
     CliError::failed("Gateway did not start.")
         .detail(why.unwrap_or_else(|| "it ended without a word".to_owned()))
-        .hint(format!(
-            "gateway doctor; the log is {}",
-            cx.out.path(&cx.paths.log_file)
-        ))
+        .hint(hint.unwrap_or_else(|| format!("gateway doctor; the log is {}", cx.out.path(&cx.paths.log_file))))
+}
+
+fn last_line(cx: &Context) -> Option<String> {
+    let mut tail = log_file::tail(&cx.paths.log_file, Some(1)).ok()?;
+    tail.lines.pop().map(|line| log_lines::readable(&line))
 }
 
 fn lost(error: &std::io::Error) -> CliError {

@@ -8,7 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::domain::clock::wire_time;
-use crate::domain::ids::{GatewayId, TeamId};
+use crate::domain::ids::TeamId;
 use crate::domain::job::JobStatus;
 use crate::domain::secret::Secret;
 use crate::state::operator::Operator as Credential;
@@ -169,13 +169,6 @@ impl Operator {
         };
         let written = query.returning("id,status").maybe_one().await;
         written.map_err(|error| self.explain(&error))
-    }
-
-    /// Switches the team's layer of machine control.
-    pub(crate) async fn set_full_control(&self, gateway: &str, on: bool) -> Result<(), CliError> {
-        let id = GatewayId::new(gateway).map_err(|error| CliError::usage(error.to_string()))?;
-        let done = self.client.functions().set_full_control(&id, on).await;
-        done.map(drop).map_err(|error| self.explain(&error))
     }
 
     /// Follows the changes of one job.

@@ -64,8 +64,9 @@ mod echo {
 
     impl Drop for Off {
         fn drop(&mut self) {
-            // A terminal that is gone needs no restoring.
-            drop(tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.0));
+            if tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.0).is_err() {
+                // A terminal that is gone needs no restoring.
+            }
         }
     }
 }

@@ -38,8 +38,6 @@ pub(crate) struct Wants {
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) plane: PlaneAddress,
-    /// Whether this call started it.
-    pub(crate) plane_started: bool,
     pub(crate) daemon: Started,
     pub(crate) session: Session,
 }
@@ -47,9 +45,7 @@ pub(crate) struct Stack {
 /// Makes sure that control plane and daemon run here and belong together.
 pub(crate) async fn ensure(wants: &Wants, cx: &Context) -> Result<Stack, CliError> {
     check_no_other_pairing(cx)?;
-    let running = address::running(cx);
-    let plane_started = running.is_none();
-    let plane = match running {
+    let plane = match address::running(cx) {
         Some(plane) => plane,
         None => boot::start(cx).await?,
     };
@@ -72,7 +68,6 @@ pub(crate) async fn ensure(wants: &Wants, cx: &Context) -> Result<Stack, CliErro
     let session = cx.paired()?;
     Ok(Stack {
         plane,
-        plane_started,
         daemon,
         session,
     })

@@ -44,7 +44,7 @@ enum GatewayCommand {
         #[arg(value_name = "ID")]
         id: String,
         /// on or off
-        #[arg(value_name = "on|off", value_parser = on_off)]
+        #[arg(value_name = "on|off", value_parser = on_off, action = clap::ArgAction::Set)]
         on: bool,
     },
     /// Take a gateway out of the team: its sessions end, its unfinished jobs are cancelled

@@ -39,7 +39,7 @@ enum ResourceCommand {
         #[arg(long, value_enum, default_value_t)]
         access: Access,
         /// Machine control: on or off
-        #[arg(long, value_name = "on|off", value_parser = on_off, default_value = "off")]
+        #[arg(long, value_name = "on|off", value_parser = on_off, default_value = "off", action = clap::ArgAction::Set)]
         full_control: bool,
         #[command(flatten)]
         json: JsonArg,
@@ -55,7 +55,7 @@ enum ResourceCommand {
         #[arg(value_name = "ID")]
         id: String,
         /// on or off
-        #[arg(value_name = "on|off", value_parser = on_off)]
+        #[arg(value_name = "on|off", value_parser = on_off, action = clap::ArgAction::Set)]
         on: bool,
     },
     /// Remove a resource; jobs that name it are refused from then on
