@@ -6,7 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::output::Color;
 use crate::cli::{
-    completions, control_plane, doctor, exec, full_control, help, job, login, logs, pair, start, status, stop, texts, unpair, up,
+    completions, control_plane, doctor, exec, full_control, help, job, login, logs, pair, start, status, stop, texts,
+    unpair, up,
 };
 
 /// The whole command line.
@@ -55,31 +56,31 @@ pub(crate) struct Common {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "State directory and agent CLIs")]
 pub(crate) struct Places {
-    /// State directory [env: `PANORAMA_GATEWAY_CONFIG_DIR`] [default: ~/.panorama/gateway]
+    /// State directory [env: PANORAMA_GATEWAY_CONFIG_DIR] [default: ~/.panorama/gateway]
     #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub(crate) config_dir: Option<PathBuf>,
 
-    /// Session file [env: `PANORAMA_GATEWAY_CONFIG_PATH`] [default: gateway.json in the state directory]
+    /// Session file [env: PANORAMA_GATEWAY_CONFIG_PATH] [default: gateway.json in the state directory]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub(crate) config_path: Option<PathBuf>,
 
-    /// Log file [env: `PANORAMA_GATEWAY_LOG_PATH`] [default: gateway.log beside the session file]
+    /// Log file [env: PANORAMA_GATEWAY_LOG_PATH] [default: gateway.log beside the session file]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub(crate) log_path: Option<PathBuf>,
 
-    /// PID file, for people [env: `PANORAMA_GATEWAY_PID_PATH`] [default: gateway.pid beside the session file]
+    /// PID file, for people [env: PANORAMA_GATEWAY_PID_PATH] [default: gateway.pid beside the session file]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub(crate) pid_path: Option<PathBuf>,
 
-    /// Claude Code command [env: `PANORAMA_CLAUDE_CLI`, `CLAUDE_CLI`]
+    /// Claude Code command [env: PANORAMA_CLAUDE_CLI, CLAUDE_CLI]
     #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
     pub(crate) claude_cli: Option<String>,
 
-    /// Codex command [env: `PANORAMA_CODEX_CLI`, `CODEX_CLI`]
+    /// Codex command [env: PANORAMA_CODEX_CLI, CODEX_CLI]
     #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
     pub(crate) codex_cli: Option<String>,
 
-    /// Gemini command [env: `PANORAMA_GEMINI_CLI`, `GEMINI_CLI`]
+    /// Gemini command [env: PANORAMA_GEMINI_CLI, GEMINI_CLI]
     #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
     pub(crate) gemini_cli: Option<String>,
 }
@@ -87,11 +88,11 @@ pub(crate) struct Places {
 /// Which environment file to load; none unless asked for.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct EnvFileArgs {
-    /// Load `.env` (local) or `.env.NAME`: local, dev, test, stage, prod [env: `PANORAMA_ENV`]
+    /// Load `.env` (local) or `.env.NAME`: local, dev, test, stage, prod [env: PANORAMA_ENV]
     #[arg(long, value_name = "NAME")]
     pub(crate) env: Option<String>,
 
-    /// Load this environment file [env: `PANORAMA_ENV_FILE`]
+    /// Load this environment file [env: PANORAMA_ENV_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
 }
@@ -99,11 +100,11 @@ pub(crate) struct EnvFileArgs {
 /// Another control plane than the default.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct BackendArgs {
-    /// Address of the control plane [env: `PANORAMA_SUPABASE_URL`]
+    /// Address of the control plane [env: PANORAMA_SUPABASE_URL]
     #[arg(long, value_name = "URL")]
     pub(crate) supabase_url: Option<String>,
 
-    /// Its public (anon) key [env: `PANORAMA_SUPABASE_ANON_KEY`]
+    /// Its public (anon) key [env: PANORAMA_SUPABASE_ANON_KEY]
     #[arg(long, value_name = "KEY")]
     pub(crate) anon_key: Option<String>,
 }

@@ -12,7 +12,7 @@ use clap::{ArgAction, Command};
 pub(crate) fn normalise(words: Vec<OsString>, parser: &Command) -> Vec<OsString> {
     let mut words = words.into_iter().peekable();
     words.next_if(|word| word == "--");
-    let flags = boolean_flags(parser);
+    let mut flags = own_flags(parser);
     let mut out: Vec<OsString> = Vec::new();
     let mut command: Option<String> = None;
     while let Some(word) = words.next() {
@@ -39,8 +39,11 @@ pub(crate) fn normalise(words: Vec<OsString>, parser: &Command) -> Vec<OsString>
             out.extend(on.then(|| OsString::from(flag)));
             continue;
         }
-        if command.is_none() && parser.find_subcommand(text).is_some() {
+        if command.is_none()
+            && let Some(chosen) = parser.find_subcommand(text)
+        {
             command = Some(text.to_owned());
+            flags.extend(all_flags(chosen));
         }
         out.push(word);
     }
@@ -68,14 +71,22 @@ fn assigned_flag(text: &str, flags: &[String]) -> Option<(String, bool)> {
     flags.iter().any(|known| known == flag).then(|| (flag.to_owned(), on))
 }
 
-/// Long names of all flags without a value, in all commands.
-fn boolean_flags(parser: &Command) -> Vec<String> {
-    let own = parser
+/// Long names of a command's flags without a value.
+fn own_flags(command: &Command) -> Vec<String> {
+    let switches = command
         .get_arguments()
-        .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+        .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue));
+    switches
         .filter_map(|arg| arg.get_long())
-        .map(|long| format!("--{long}"));
-    own.chain(parser.get_subcommands().flat_map(boolean_flags)).collect()
+        .map(|long| format!("--{long}"))
+        .collect()
+}
+
+/// The same, with those of its subcommands. One name may be a switch in one command and take a value in another.
+fn all_flags(command: &Command) -> Vec<String> {
+    let mut flags = own_flags(command);
+    flags.extend(command.get_subcommands().flat_map(all_flags));
+    flags
 }
 
 #[cfg(test)]
@@ -108,6 +119,10 @@ mod tests {
             );
         }
         assert_eq!(
+            normal(&["pair", "--force", "--full-control=off", "CODE"]),
+            ["pair", "--force", "--full-control=off", "CODE"]
+        );
+        assert_eq!(
             normal(&["pair", "--full-control", "CODE"]),
             ["pair", "--full-control=true", "CODE"]
         );
@@ -136,9 +151,6 @@ mod tests {
     #[test]
     fn empty_words_are_skipped_unless_they_are_a_value() {
         assert_eq!(normal(&["", "start", ""]), ["start"]);
-        assert_eq!(
-            normal(&["start", "--device-name", ""]),
-            ["start", "--device-name", ""]
-        );
+        assert_eq!(normal(&["start", "--device-name", ""]), ["start", "--device-name", ""]);
     }
 }

@@ -17,9 +17,9 @@ use crate::state::fs::{FsError, OwnerDir};
 use crate::state::last_exit::{self, LastExit};
 use crate::state::lock::StateLock;
 use crate::state::operator;
+use crate::state::operator::OperatorError;
 use crate::state::place;
 use crate::state::session::{Session, SessionError, SessionStore};
-use crate::state::operator::OperatorError;
 
 /// The lock that a daemon holds for its life.
 const DAEMON_LOCK: &str = "gateway.lock";
@@ -76,8 +76,10 @@ impl Context {
                 .add("Details", &moved.reason)
                 .verbose("Fallback", self.out.path(&place.paths.dir))
                 .verbose("Previous", self.out.path(&moved.dir));
-            self.out
-                .warn("Gateway config directory not writable; using fallback location.", &details);
+            self.out.warn(
+                "Gateway config directory not writable; using fallback location.",
+                &details,
+            );
         }
         self.paths = place.paths;
         Ok(())
@@ -156,7 +158,9 @@ impl Context {
 
     /// Removes a PID file that names nothing of ours.
     pub(crate) fn remove_pid_file(&self) -> bool {
-        let Some((dir, name)) = split(&self.paths.pid_file) else { return false };
+        let Some((dir, name)) = split(&self.paths.pid_file) else {
+            return false;
+        };
         let dir = OwnerDir::find_shared(&dir).ok().flatten();
         dir.is_some_and(|dir| dir.remove(&name).unwrap_or(false))
     }
@@ -236,10 +240,7 @@ fn split(path: &std::path::Path) -> Option<(PathBuf, String)> {
     Some((path.parent()?.to_path_buf(), name))
 }
 
-fn with_env_file(
-    env: &Environment,
-    files: Option<&EnvFileArgs>,
-) -> Result<(Environment, Option<PathBuf>), CliError> {
+fn with_env_file(env: &Environment, files: Option<&EnvFileArgs>) -> Result<(Environment, Option<PathBuf>), CliError> {
     let asked = files.and_then(|files| env_file::asked(files.env_file.as_deref(), files.env.as_deref(), env));
     let Some(asked) = asked else {
         return Ok((env.clone(), None));

@@ -19,12 +19,14 @@ const CLOCK_LIMIT_SECONDS: i64 = 30;
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code 1 when the gateway cannot work here: state directory, session or control plane. A missing agent CLI or
+#[command(
+    after_help = "Exit code 1 when the gateway cannot work here: state directory, session or control plane. A missing agent CLI or \
 a switched-off layer of machine control is only a warning.
 
 Examples:
   gateway doctor
-  gateway doctor --json")]
+  gateway doctor --json"
+)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) env_file: EnvFileArgs,
@@ -123,7 +125,10 @@ fn session_check(session: &Result<Option<Session>, crate::state::session::Sessio
             "Session",
             &CliError::failed("This host is not paired.").hint("gateway pair CODE, or gateway up"),
         ),
-        Err(error) => bad("Session", &CliError::failed(error.to_string()).hint("gateway pair CODE")),
+        Err(error) => bad(
+            "Session",
+            &CliError::failed(error.to_string()).hint("gateway pair CODE"),
+        ),
     }
 }
 
@@ -135,7 +140,10 @@ async fn plane_checks(session: &Session) -> Vec<Check> {
     };
     // The stored token as it is: a daemon may be using the session, and only one process may renew it.
     let client = Client::new(http.clone(), Auth::fixed(session.access_token.clone()));
-    let query = client.rest().from("team_gateways").select("full_control_enabled,status,last_seen_at");
+    let query = client
+        .rest()
+        .from("team_gateways")
+        .select("full_control_enabled,status,last_seen_at");
     let row = query.eq("id", &session.gateway_id).maybe_one().await;
     let mut checks = Vec::new();
     match row {

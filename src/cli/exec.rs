@@ -18,7 +18,8 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Options of `exec`.
 #[derive(Debug, Args)]
-#[command(after_help = "One word is a shell command line; several are quoted and joined. stdout and stderr stay apart.
+#[command(
+    after_help = "One word is a shell command line; several are quoted and joined. stdout and stderr stay apart.
 
 Exit codes: the command's own, or
     4  the control plane cannot be reached
@@ -32,7 +33,8 @@ Examples:
   gateway exec -- uname -a
   gateway exec -- 'ls | wc -l'
   gateway exec --timeout 5m -- make test
-  gateway exec --up --full-control -- uname -a   from nothing: control plane, gateway, job")]
+  gateway exec --up --full-control -- uname -a   from nothing: control plane, gateway, job"
+)]
 pub(crate) struct ExecArgs {
     /// Start control plane and gateway on this machine first, if they do not run
     #[arg(long)]

@@ -35,7 +35,10 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         "exec, job: refused by a layer of machine control (host, team or resource)",
     ),
     (Exit::NO_CREDENTIAL, "not paired, or no operator credential"),
-    (Exit::WORK_CANCELLED, "stop: stopped, but running work had to be cancelled"),
+    (
+        Exit::WORK_CANCELLED,
+        "stop: stopped, but running work had to be cancelled",
+    ),
     (Exit::STILL_RUNNING, "stop: still running"),
     (Exit::TIMED_OUT, "exec, job: the command ran into its timeout"),
     (Exit::INTERRUPTED, "interrupted; a job being waited for was cancelled"),

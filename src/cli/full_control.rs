@@ -51,7 +51,12 @@ pub(crate) struct FullControlArgs {
 pub(crate) async fn run(args: &FullControlArgs, cx: &Context) -> CliResult {
     let session = cx.paired()?;
     match args.action {
-        Action::Status => show(args.json.json, session.full_control_enabled, session.gateway_id.as_str(), cx),
+        Action::Status => show(
+            args.json.json,
+            session.full_control_enabled,
+            session.gateway_id.as_str(),
+            cx,
+        ),
         Action::Enable => set(true, cx).await,
         Action::Disable => set(false, cx).await,
     }
@@ -59,9 +64,12 @@ pub(crate) async fn run(args: &FullControlArgs, cx: &Context) -> CliResult {
 
 fn show(as_json: bool, on: bool, gateway_id: &str, cx: &Context) -> CliResult {
     if as_json {
-        cx.out.document(&json!({"full_control_enabled": on, "gateway_id": gateway_id}))?;
+        cx.out
+            .document(&json!({"full_control_enabled": on, "gateway_id": gateway_id}))?;
     } else {
-        let details = Details::new().add("Enabled", yes_no(on)).verbose("Gateway ID", gateway_id);
+        let details = Details::new()
+            .add("Enabled", yes_no(on))
+            .verbose("Gateway ID", gateway_id);
         cx.out.info("Gateway host machine control", &details);
     }
     Ok(Exit::OK)

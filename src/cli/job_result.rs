@@ -62,7 +62,10 @@ fn show_completed(row: &Value, out: &Output) -> CliResult {
     if exit == Exit::TIMED_OUT {
         let duration = row.pointer("/result/duration_ms").and_then(Value::as_u64);
         let details = Details::new().maybe("After", duration.map(|millis| format!("{millis} ms")));
-        out.warn("The command timed out; it and everything it started were stopped.", &details);
+        out.warn(
+            "The command timed out; it and everything it started were stopped.",
+            &details,
+        );
     } else if let Some(error) = row.pointer("/result/error").and_then(Value::as_str) {
         return Err(CliError::with(exit_or_failed(exit), "The command failed to start.").detail(error));
     }
@@ -126,14 +129,19 @@ mod tests {
     #[test]
     fn timeouts_signals_and_other_jobs() {
         assert_eq!(
-            exit(&completed(json!({"command": "x", "exit_code": null, "timed_out": true}))),
+            exit(&completed(
+                json!({"command": "x", "exit_code": null, "timed_out": true})
+            )),
             Exit::TIMED_OUT
         );
         assert_eq!(
             exit(&completed(json!({"command": "x", "exit_code": null, "signal": 9}))),
             Exit(137)
         );
-        assert_eq!(exit(&completed(json!({"command": "x", "exit_code": null}))), Exit::FAILED);
+        assert_eq!(
+            exit(&completed(json!({"command": "x", "exit_code": null}))),
+            Exit::FAILED
+        );
         assert_eq!(exit(&completed(json!({"success": true}))), Exit::OK);
         assert_eq!(exit(&completed(json!({"success": false}))), Exit::FAILED);
     }

@@ -19,13 +19,15 @@ const MAX_TOKEN: u64 = 64 * 1024;
 
 /// Options of `login`.
 #[derive(Debug, Args)]
-#[command(after_help = "The token comes from `gateway control-plane token create`. It is read from --token-file, from GATEWAY_TOKEN, from a
-pipe, or asked for; it is never taken from the command line, which every user of the machine may read. It is checked
+#[command(
+    after_help = "The token comes from `gateway control-plane token create`. It is read from --token-file, from GATEWAY_TOKEN, from a \
+pipe, or asked for; it is never taken from the command line, which every user of the machine may read. It is checked \
 before it is saved.
 
 Examples:
   gateway login --url http://10.0.0.5:54400 --anon-key KEY --token-file token
-  pass show gateway | gateway login --url http://10.0.0.5:54400 --anon-key KEY")]
+  pass show gateway | gateway login --url http://10.0.0.5:54400 --anon-key KEY"
+)]
 pub(crate) struct LoginArgs {
     /// Address of the control plane [default: the one this host is paired with]
     #[arg(long, value_name = "URL")]
@@ -59,8 +61,10 @@ pub(crate) async fn run(args: &LoginArgs, cx: &Context) -> CliResult {
 fn address(args: &LoginArgs, cx: &Context) -> Result<(String, Secret), CliError> {
     let known = || cx.sessions().load().ok().flatten();
     let url = args.url.clone().or_else(|| known().map(|session| session.supabase_url));
-    let url = url.ok_or_else(|| CliError::usage("Which control plane?").hint("gateway login --url URL --anon-key KEY"))?;
-    let same = |session: &crate::state::session::Session| crate::config::backend::same_origin(&session.supabase_url, &url);
+    let url =
+        url.ok_or_else(|| CliError::usage("Which control plane?").hint("gateway login --url URL --anon-key KEY"))?;
+    let same =
+        |session: &crate::state::session::Session| crate::config::backend::same_origin(&session.supabase_url, &url);
     let key = args.anon_key.clone().map(Secret::new);
     let key = key.or_else(|| known().filter(same).map(|session| session.anon_key));
     let key = key.ok_or_else(|| {

@@ -1,9 +1,8 @@
 //! `gateway logs`.
 
-use std::io::IsTerminal as _;
 use clap::Args;
+use std::io::IsTerminal as _;
 
-use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
@@ -32,8 +31,9 @@ pub(crate) struct LogsArgs {
     #[arg(long, overrides_with = "follow")]
     no_follow: bool,
 
-    #[command(flatten)]
-    pub(crate) json: JsonArg,
+    /// Print the file's own JSON lines, also on a terminal
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 }
 
 impl LogsArgs {
@@ -43,7 +43,7 @@ impl LogsArgs {
 
     /// Programs get the lines of the file, people get them readable.
     fn show(&self, line: &str, cx: &Context) {
-        if self.json.json || !std::io::stdout().is_terminal() {
+        if self.json || !std::io::stdout().is_terminal() {
             cx.out.raw_stdout(format!("{line}\n").as_bytes());
         } else {
             cx.out.line(&log_lines::readable(line));
@@ -88,7 +88,9 @@ pub(crate) async fn run(args: &LogsArgs, cx: &Context) -> CliResult {
 
 /// Shows what is complete and keeps the rest: an event may arrive in two pieces.
 fn show_whole_lines(args: &LogsArgs, part: &mut Vec<u8>, cx: &Context) {
-    let Some(end) = part.iter().rposition(|byte| *byte == b'\n') else { return };
+    let Some(end) = part.iter().rposition(|byte| *byte == b'\n') else {
+        return;
+    };
     let rest = part.split_off(end + 1);
     for line in String::from_utf8_lossy(part).lines() {
         args.show(line, cx);

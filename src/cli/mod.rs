@@ -73,7 +73,11 @@ fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// The parser prints its own help and errors, in the colour that was asked for.
 fn color_of(words: &[OsString]) -> ColorChoice {
-    let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--").collect();
+    let words: Vec<_> = words
+        .iter()
+        .filter_map(|word| word.to_str())
+        .take_while(|word| *word != "--")
+        .collect();
     let is = |value: &str| {
         words.contains(&format!("--color={value}").as_str()) || words.windows(2).any(|pair| pair == ["--color", value])
     };
@@ -159,7 +163,7 @@ impl Command {
             Self::Exec(args) => args.json.json,
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
-            Self::Logs(args) => args.json.json,
+            Self::Logs(args) => args.json,
             Self::Pair(_)
             | Self::Unpair(_)
             | Self::Start(_)

@@ -57,10 +57,14 @@ impl Operator {
         let token = Secret::new(token);
         match saved {
             Some(saved) if saved.token == token => Self::of(&saved),
-            Some(saved) => Self::verified(&saved.url, saved.anon_key, token).await.map(|(operator, _)| operator),
+            Some(saved) => Self::verified(&saved.url, saved.anon_key, token)
+                .await
+                .map(|(operator, _)| operator),
             None => {
                 let backend = cx.paired_backend()?;
-                Self::verified(&backend.url, backend.anon_key, token).await.map(|(operator, _)| operator)
+                Self::verified(&backend.url, backend.anon_key, token)
+                    .await
+                    .map(|(operator, _)| operator)
             }
         }
     }
@@ -145,9 +149,13 @@ impl Operator {
 
     /// Lists jobs, newest first.
     pub(crate) async fn jobs(&self, filter: &JobFilter<'_>) -> Result<Vec<Value>, CliError> {
-        const COLUMNS: &str = "id,job_type,status,gateway_id,payload,error,requested_via,created_at,started_at,completed_at";
+        const COLUMNS: &str =
+            "id,job_type,status,gateway_id,payload,error,requested_via,created_at,started_at,completed_at";
         let query = self.client.rest().from("gateway_jobs").select(COLUMNS);
-        let mut query = query.eq("team_id", &self.team_id).order("created_at.desc").limit(filter.limit);
+        let mut query = query
+            .eq("team_id", &self.team_id)
+            .order("created_at.desc")
+            .limit(filter.limit);
         if let Some(status) = filter.status {
             query = query.eq("status", status.as_str());
         }
@@ -202,11 +210,12 @@ fn no_credential() -> CliError {
 pub(crate) fn explain(url: &str, error: &BackendError) -> CliError {
     match error {
         BackendError::Http(error) => CliError::unreachable(url, error),
-        BackendError::Status { status: 401 | 403, .. } => {
-            CliError::with(Exit::NO_CREDENTIAL, "The control plane does not accept this operator token.")
-                .detail(error.to_string())
-                .hint("gateway login --url URL; `gateway control-plane token create` makes a new token")
-        }
+        BackendError::Status { status: 401 | 403, .. } => CliError::with(
+            Exit::NO_CREDENTIAL,
+            "The control plane does not accept this operator token.",
+        )
+        .detail(error.to_string())
+        .hint("gateway login --url URL; `gateway control-plane token create` makes a new token"),
         BackendError::Status { .. } if error.is_transient() => CliError::unreachable(url, error),
         BackendError::Status { .. }
         | BackendError::Unexpected { .. }

@@ -20,7 +20,8 @@ use crate::state::session::Session;
 
 /// Options of `pair`.
 #[derive(Debug, Args)]
-#[command(after_help = "The code comes from the team's settings, or from `gateway control-plane pairing-code`. It works once and for a
+#[command(
+    after_help = "The code comes from the team's settings, or from `gateway control-plane pairing-code`. It works once and for a \
 short time. After pairing the gateway is started in the background.
 
 A paired host asks before it is paired again; without a terminal it refuses, unless --force is given.
@@ -28,7 +29,8 @@ A paired host asks before it is paired again; without a terminal it refuses, unl
 Examples:
   gateway pair CODE
   gateway pair --full-control CODE             and allow commands on this host
-  gateway pair CODE --supabase-url http://10.0.0.5:54400 --anon-key KEY")]
+  gateway pair CODE --supabase-url http://10.0.0.5:54400 --anon-key KEY"
+)]
 pub(crate) struct PairArgs {
     /// The pairing code
     #[arg(value_name = "CODE")]
@@ -38,7 +40,7 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
 
-    /// Label of this host [env: `PANORAMA_GATEWAY_DEVICE_NAME`] [default: host name]
+    /// Label of this host [env: PANORAMA_GATEWAY_DEVICE_NAME] [default: host name]
     #[arg(long, value_name = "NAME")]
     device_name: Option<String>,
 

@@ -38,7 +38,10 @@ fn line(question: &str) -> Result<String, CliError> {
 
 fn write(text: &[u8]) -> Result<(), CliError> {
     let mut stderr = std::io::stderr().lock();
-    stderr.write_all(text).and_then(|()| stderr.flush()).map_err(|error| unreadable(&error))
+    stderr
+        .write_all(text)
+        .and_then(|()| stderr.flush())
+        .map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &std::io::Error) -> CliError {

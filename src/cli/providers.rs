@@ -28,7 +28,8 @@ pub(crate) async fn examine_and_print(cx: &Context) -> Examined {
     cx.out.info("Validating providers...", &Details::new());
     let examined = examine(cx).await;
     for (provider, finding, duration) in &examined.0 {
-        cx.out.line(&format!("  {}", result_line(*provider, finding, *duration)));
+        cx.out
+            .line(&format!("  {}", result_line(*provider, finding, *duration)));
     }
     examined
 }
@@ -86,8 +87,17 @@ impl Examined {
     /// `  - claude_code: unavailable (...)` for each.
     pub(crate) fn status_lines(&self) -> Vec<String> {
         let line = |(provider, finding, _): &(ProviderId, Finding, std::time::Duration)| {
-            let error = finding.version.as_ref().err().map(|error| format!(" ({})", collapsed(error, 200)));
-            format!("  - {}: {}{}", provider.wire(), word(finding), error.unwrap_or_default())
+            let error = finding
+                .version
+                .as_ref()
+                .err()
+                .map(|error| format!(" ({})", collapsed(error, 200)));
+            format!(
+                "  - {}: {}{}",
+                provider.wire(),
+                word(finding),
+                error.unwrap_or_default()
+            )
         };
         self.0.iter().map(line).collect()
     }
@@ -109,7 +119,11 @@ impl Examined {
 }
 
 fn word(finding: &Finding) -> &'static str {
-    if finding.version.is_ok() { "available" } else { "unavailable" }
+    if finding.version.is_ok() {
+        "available"
+    } else {
+        "unavailable"
+    }
 }
 
 fn result_line(provider: ProviderId, finding: &Finding, duration: std::time::Duration) -> String {

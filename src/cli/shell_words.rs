@@ -33,7 +33,10 @@ mod tests {
     #[test]
     fn several_words_are_quoted() {
         assert_eq!(line(&["uname", "-a"]), "uname -a");
-        assert_eq!(line(&["echo", "a b", "", "it's", "$HOME"]), r"echo 'a b' '' 'it'\''s' '$HOME'");
+        assert_eq!(
+            line(&["echo", "a b", "", "it's", "$HOME"]),
+            r"echo 'a b' '' 'it'\''s' '$HOME'"
+        );
         assert_eq!(line(&["A=1", "~"]), "'A=1' '~'");
     }
 }

@@ -66,11 +66,7 @@ pub(crate) async fn ensure(wants: &Wants, cx: &Context) -> Result<Stack, CliErro
         until_told(&session, cx).await?;
     }
     let session = cx.paired()?;
-    Ok(Stack {
-        plane,
-        daemon,
-        session,
-    })
+    Ok(Stack { plane, daemon, session })
 }
 
 /// `exec --full-control` without `--up`: all three layers, where this machine has the power to set them.
@@ -91,7 +87,9 @@ pub(crate) async fn allow_machine_control(cx: &Context) -> Result<(), CliError> 
 
 /// `up` must not take a host away from another control plane.
 fn check_no_other_pairing(cx: &Context) -> Result<(), CliError> {
-    let Some(session) = cx.sessions().load()? else { return Ok(()) };
+    let Some(session) = cx.sessions().load()? else {
+        return Ok(());
+    };
     if boot::remembered_url(cx).is_some_and(|url| same_origin(&url, &session.supabase_url)) {
         return Ok(());
     }
@@ -190,8 +188,10 @@ async fn until_told(session: &Session, cx: &Context) -> Result<(), CliError> {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            cx.out
-                .warn("The control plane has not heard of the changed switch yet.", &Details::new());
+            cx.out.warn(
+                "The control plane has not heard of the changed switch yet.",
+                &Details::new(),
+            );
             return Ok(());
         }
     }

@@ -22,7 +22,8 @@ pub(crate) enum Mode {
 
 /// Options of `start`.
 #[derive(Debug, Clone, Default, Args)]
-#[command(after_help = "In the background `start` returns when the gateway is ready, when it ended for good, or after 15
+#[command(
+    after_help = "In the background `start` returns when the gateway is ready, when it ended for good, or after 15 \
 seconds as \"running, waiting for the control plane\": it keeps trying then.
 
 Exit codes:
@@ -34,7 +35,8 @@ Exit codes:
 Examples:
   gateway start
   gateway start --foreground -v
-  gateway start --drain-timeout 5m   at a shutdown running jobs get five minutes")]
+  gateway start --drain-timeout 5m   at a shutdown running jobs get five minutes"
+)]
 pub(crate) struct StartArgs {
     /// Stay attached to this terminal
     #[arg(long)]
@@ -44,7 +46,7 @@ pub(crate) struct StartArgs {
     #[arg(long, visible_alias = "background", conflicts_with = "foreground")]
     pub(crate) daemon: bool,
 
-    /// Label of this host [env: `PANORAMA_GATEWAY_DEVICE_NAME`] [default: host name]
+    /// Label of this host [env: PANORAMA_GATEWAY_DEVICE_NAME] [default: host name]
     #[arg(long, value_name = "NAME")]
     pub(crate) device_name: Option<String>,
 
@@ -52,7 +54,7 @@ pub(crate) struct StartArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) mode: Mode,
 
-    /// Time for running jobs at a shutdown [env: `PANORAMA_GATEWAY_SHUTDOWN_GRACE_MS`] [default: 60s]
+    /// Time for running jobs at a shutdown [env: PANORAMA_GATEWAY_SHUTDOWN_GRACE_MS] [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) drain_timeout: Option<Duration>,
 

@@ -17,12 +17,14 @@ use crate::wire::local::{DaemonState, DaemonStatus};
 
 /// Options of `status`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code 0, running or not. Programs read `--json`: `.running` and `.state`.
+#[command(
+    after_help = "Exit code 0, running or not. Programs read `--json`: `.running` and `.state`.
 
 Examples:
   gateway status
   gateway status -v
-  gateway status --json")]
+  gateway status --json"
+)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) json: JsonArg,
@@ -117,8 +119,10 @@ impl Report {
         let details = self.add_places(details, cx);
         cx.out.heading(&format!("Gateway Status: {word}"), &details);
         if let Err(error) = &self.session {
-            cx.out
-                .warn("The session file cannot be read.", &Details::new().add("Details", error));
+            cx.out.warn(
+                "The session file cannot be read.",
+                &Details::new().add("Details", error),
+            );
         }
     }
 
@@ -155,7 +159,10 @@ impl Report {
         details
             .maybe_verbose("PID", self.pid())
             .maybe_verbose("Stale PID", self.stale_pid())
-            .maybe("Embedded control plane", self.plane.as_ref().map(|plane| plane.url.as_str()))
+            .maybe(
+                "Embedded control plane",
+                self.plane.as_ref().map(|plane| plane.url.as_str()),
+            )
             .verbose("Config Path", cx.out.path(&cx.paths.config_file))
             .verbose("Log Path", cx.out.path(&cx.paths.log_file))
             .verbose("PID Path", cx.out.path(&cx.paths.pid_file))

@@ -24,7 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Options of `stop`.
 #[derive(Debug, Args)]
-#[command(after_help = "Running jobs get 15 seconds, then they are cancelled; everything is over within 30 seconds.
+#[command(
+    after_help = "Running jobs get 15 seconds, then they are cancelled; everything is over within 30 seconds.
 
 Exit codes:
     0  stopped, or was not running
@@ -35,7 +36,8 @@ Examples:
   gateway stop
   gateway stop --drain 10m   wait up to ten minutes for running jobs
   gateway stop --drain       wait for them as long as a day
-  gateway stop --now         cancel them at once")]
+  gateway stop --now         cancel them at once"
+)]
 pub(crate) struct StopArgs {
     /// Wait so long for running jobs, without a value up to a day
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "24h", value_parser = duration::parse)]
@@ -48,14 +50,20 @@ pub(crate) struct StopArgs {
 
 impl StopArgs {
     fn drain(&self) -> Duration {
-        if self.now { Duration::ZERO } else { self.drain.unwrap_or(DEFAULT_DRAIN) }
+        if self.now {
+            Duration::ZERO
+        } else {
+            self.drain.unwrap_or(DEFAULT_DRAIN)
+        }
     }
 
     fn request(&self) -> LocalRequest {
         let how = if self.now {
             StopHow::Now
         } else {
-            StopHow::Drain { grace_ms: millis(self.drain()) }
+            StopHow::Drain {
+                grace_ms: millis(self.drain()),
+            }
         };
         LocalRequest::Stop { how }
     }
@@ -127,9 +135,9 @@ async fn ask_or_signal(args: &StopArgs, pid: u32, cx: &Context) -> Result<(), Cl
     match local::command(&cx.paths.socket(), &args.request()).await {
         Ok(()) => Ok(()),
         Err(LocalError::Refused(why)) => Err(CliError::failed("Failed to stop gateway process").detail(why)),
-        Err(
-            LocalError::NotListening(_) | LocalError::Silent | LocalError::Broken(_) | LocalError::Garbled(_),
-        ) => plane::signal::terminate(pid),
+        Err(LocalError::NotListening(_) | LocalError::Silent | LocalError::Broken(_) | LocalError::Garbled(_)) => {
+            plane::signal::terminate(pid)
+        }
     }
 }
 

@@ -18,12 +18,14 @@ use crate::state::session::Session;
 
 /// Options of `unpair`.
 #[derive(Debug, Args)]
-#[command(after_help = "The gateway is stopped first. When the control plane cannot be reached the session is kept, unless --force is
+#[command(
+    after_help = "The gateway is stopped first. When the control plane cannot be reached the session is kept, unless --force is \
 given: then it is forgotten here and stays valid there until the team removes the gateway.
 
 Examples:
   gateway unpair
-  gateway unpair --force")]
+  gateway unpair --force"
+)]
 pub(crate) struct UnpairArgs {
     /// Do not ask, and forget the session also when it cannot be revoked
     #[arg(long)]
@@ -75,8 +77,9 @@ async fn revoke(session: &Session) -> Result<(), CliError> {
         Ok(()) => Ok(()),
         // A session that is refused has ended already.
         Err(error) if error.requires_pairing() || error.status() == Some(401) => Ok(()),
-        Err(error) => Err(CliError::failed("The session could not be revoked at the control plane.")
-            .detail(error.to_string())),
+        Err(error) => {
+            Err(CliError::failed("The session could not be revoked at the control plane.").detail(error.to_string()))
+        }
     }
 }
 

@@ -19,12 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Options of `up`.
 #[derive(Debug, Args)]
-#[command(after_help = "Both listen on loopback only. What runs already is used as it is. The port is chosen once and kept.
+#[command(
+    after_help = "Both listen on loopback only. What runs already is used as it is. The port is chosen once and kept.
 
 Examples:
   gateway up                   Ctrl-C stops both
   gateway up --detach          `gateway stop` ends both
-  gateway up --full-control    and allow commands: host, team and resource")]
+  gateway up --full-control    and allow commands: host, team and resource"
+)]
 pub(crate) struct UpArgs {
     /// Return at once and leave both in the background
     #[arg(short, long)]
@@ -70,7 +72,11 @@ fn summary(stack: &Stack, args: &UpArgs, cx: &Context) {
     } else {
         "gateway up --full-control"
     };
-    let why = if control { "run a command" } else { "allow commands on this machine" };
+    let why = if control {
+        "run a command"
+    } else {
+        "allow commands on this machine"
+    };
     cx.out.line(&format!("\nNext:\n  {next:<28} {why}"));
     cx.out.line("  gateway status -v            how it is");
     if args.detach {
@@ -98,7 +104,9 @@ async fn attend(cx: &Context) -> CliResult {
             cx.out.ok("Stopped", &Details::new());
             Ok(Exit::OK)
         }
-        Some(what) => Err(CliError::failed(format!("The {what} ended; the other one was stopped.")).hint("gateway logs --no-follow")),
+        Some(what) => Err(
+            CliError::failed(format!("The {what} ended; the other one was stopped.")).hint("gateway logs --no-follow"),
+        ),
     }
 }
 

@@ -95,7 +95,9 @@ fn next_pause(pause: Duration, subscribed: bool) -> Duration {
 
 /// The whole row when it is final; an error when patience ended.
 async fn judge(operator: &Operator, id: &str, row: &Value, patience: Patience) -> Result<Option<Value>, CliError> {
-    let status = row.get("status").and_then(|status| serde_json::from_value::<JobStatus>(status.clone()).ok());
+    let status = row
+        .get("status")
+        .and_then(|status| serde_json::from_value::<JobStatus>(status.clone()).ok());
     let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
     match status {
         Some(JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled) => operator.job(id, "*").await.map(Some),

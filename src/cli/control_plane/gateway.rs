@@ -92,8 +92,10 @@ pub(crate) async fn run(args: &GatewayArgs, cx: &Context) -> CliResult {
         GatewayCommand::FullControl { id, on } => {
             admin.set_full_control(id, *on).await?;
             let word = if *on { "enabled" } else { "disabled" };
-            cx.out
-                .ok(&format!("Team layer of machine control {word}"), &Details::new().add("Gateway", id));
+            cx.out.ok(
+                &format!("Team layer of machine control {word}"),
+                &Details::new().add("Gateway", id),
+            );
         }
     }
     Ok(Exit::OK)
@@ -137,7 +139,10 @@ pub(crate) fn print_rows(rows: &[Value], columns: &[&str], cx: &Context) {
         cx.out.line("None.");
         return;
     }
-    let head: Vec<String> = columns.iter().map(|column| column.replace('_', " ").to_uppercase()).collect();
+    let head: Vec<String> = columns
+        .iter()
+        .map(|column| column.replace('_', " ").to_uppercase())
+        .collect();
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let lines: Vec<Vec<String>> = rows
         .iter()

@@ -16,7 +16,8 @@ use crate::control_plane::store::DatabaseUrl;
 
 /// Options of `control-plane`.
 #[derive(Debug, Args)]
-#[command(after_help = "The administering commands open the database directly; a running server follows within a second. Without --database
+#[command(
+    after_help = "The administering commands open the database directly; a running server follows within a second. Without --database \
 they mean the control plane that `gateway up` runs on this machine. The variable GATEWAY_DATABASE_URL names one, too.
 
 Examples:
@@ -24,7 +25,8 @@ Examples:
   gateway control-plane pairing-code
   gateway control-plane token create --name laptop
   gateway control-plane gateway full-control ID on
-  gateway control-plane resource create --gateway ID --full-control on")]
+  gateway control-plane resource create --gateway ID --full-control on"
+)]
 pub(crate) struct ControlPlaneArgs {
     #[command(subcommand)]
     command: PlaneCommand,
@@ -83,7 +85,9 @@ impl ControlPlaneArgs {
 /// Rows for people or programs.
 pub(crate) fn values<T: serde::Serialize>(rows: &[T]) -> Result<Vec<serde_json::Value>, CliError> {
     let unwritable = |error: serde_json::Error| CliError::failed(error.to_string());
-    rows.iter().map(|row| serde_json::to_value(row).map_err(unwritable)).collect()
+    rows.iter()
+        .map(|row| serde_json::to_value(row).map_err(unwritable))
+        .collect()
 }
 
 pub(crate) async fn run(args: &ControlPlaneArgs, cx: &Context) -> CliResult {

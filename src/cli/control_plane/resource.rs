@@ -13,13 +13,15 @@ use crate::cli::output::Details;
 
 /// Options of `resource`.
 #[derive(Debug, Args)]
-#[command(after_help = "A command needs a remote_shell resource of its gateway with access above viewer and machine control on. Pairing makes
+#[command(
+    after_help = "A command needs a remote_shell resource of its gateway with access above viewer and machine control on. Pairing makes \
 one with machine control off.
 
 Examples:
   gateway control-plane resource list
   gateway control-plane resource full-control ID on
-  gateway control-plane resource create --gateway ID --full-control on")]
+  gateway control-plane resource create --gateway ID --full-control on"
+)]
 pub(crate) struct ResourceArgs {
     #[command(flatten)]
     database: DatabaseArg,
@@ -109,8 +111,10 @@ pub(crate) async fn run(args: &ResourceArgs, cx: &Context) -> CliResult {
         ResourceCommand::FullControl { id, on } => {
             admin.set_machine_control(id, *on).await?;
             let word = if *on { "enabled" } else { "disabled" };
-            cx.out
-                .ok(&format!("Resource layer of machine control {word}"), &Details::new().add("ID", id));
+            cx.out.ok(
+                &format!("Resource layer of machine control {word}"),
+                &Details::new().add("ID", id),
+            );
         }
         ResourceCommand::List { json } => list(&values(&admin.resources().await?)?, json.json, cx)?,
         ResourceCommand::Revoke { id } => {
@@ -126,7 +130,8 @@ fn created(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> 
         if as_json {
             cx.out.document(row)?;
         } else {
-            cx.out.ok("Resource created", &Details::new().add("ID", cell(row, "id")));
+            cx.out
+                .ok("Resource created", &Details::new().add("ID", cell(row, "id")));
         }
     }
     Ok(())

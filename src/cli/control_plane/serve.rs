@@ -25,15 +25,17 @@ const LOG: &str = "control-plane.log";
 
 /// Options of `serve`.
 #[derive(Debug, Args)]
-#[command(after_help = "Serves REST, auth, functions and Realtime under one address until it is interrupted. The address is kept: a pairing
-pins it, so give a fixed port when hosts are to pair with it. Plain HTTP: put it behind a TLS proxy before it leaves
+#[command(
+    after_help = "Serves REST, auth, functions and Realtime under one address until it is interrupted. The address is kept: a pairing \
+pins it, so give a fixed port when hosts are to pair with it. Plain HTTP: put it behind a TLS proxy before it leaves \
 the machine.
 
 A PostgreSQL address holds a password and belongs into the variable GATEWAY_DATABASE_URL.
 
 Examples:
   gateway control-plane serve
-  gateway control-plane serve --listen 0.0.0.0:54400 --database sqlite:/srv/gateway/plane.sqlite")]
+  gateway control-plane serve --listen 0.0.0.0:54400 --database sqlite:/srv/gateway/plane.sqlite"
+)]
 pub(crate) struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:54400")]
@@ -89,7 +91,10 @@ impl Home {
                 .hint("gateway status; `gateway stop` ends it when `gateway up` started it"),
             LockError::File(error) => CliError::from(error),
         })?;
-        logging::init(RotatingLog::with_limits(OwnerDir::open_or_create(dir.path())?, LOG, Limits::default())?, false);
+        logging::init(
+            RotatingLog::with_limits(OwnerDir::open_or_create(dir.path())?, LOG, Limits::default())?,
+            false,
+        );
         Ok(Some(Self { dir, _lock: lock }))
     }
 
@@ -109,7 +114,10 @@ fn announce(bound: &Bound, database: &str, cx: &Context) {
         .add("Address", format!("http://{}", bound.address))
         .add("Public key", bound.anon_key.expose())
         .add("Database", database)
-        .add("Next", "gateway control-plane pairing-code; gateway control-plane token create");
+        .add(
+            "Next",
+            "gateway control-plane pairing-code; gateway control-plane token create",
+        );
     cx.out.ok("Control plane listens", &details);
 }
 

@@ -73,7 +73,10 @@ pub(crate) async fn run(args: &TokenArgs, cx: &Context) -> CliResult {
                     .add("Token", token.token.expose())
                     .add("ID", &token.id)
                     .add("Team ID", &token.team_id)
-                    .add("Note", "shown once; keep it in a file and use `gateway login --token-file`");
+                    .add(
+                        "Note",
+                        "shown once; keep it in a file and use `gateway login --token-file`",
+                    );
                 cx.out.ok("Operator token created", &details);
             }
         }

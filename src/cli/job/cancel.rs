@@ -23,7 +23,10 @@ pub(crate) struct CancelArgs {
 
 pub(crate) async fn run(args: &CancelArgs, cx: &Context) -> CliResult {
     let operator = Operator::open(cx).await?;
-    if let Some(row) = operator.cancel(&args.id, Cancel::Unfinished, "Cancelled by the operator").await? {
+    if let Some(row) = operator
+        .cancel(&args.id, Cancel::Unfinished, "Cancelled by the operator")
+        .await?
+    {
         if args.json.json {
             cx.out.document(&row)?;
         } else {

@@ -13,7 +13,8 @@ use crate::cli::error::CliResult;
 
 /// Options of `job`.
 #[derive(Debug, Args)]
-#[command(after_help = "Jobs are rows of the control plane; these commands need an operator credential (`gateway login`, or
+#[command(
+    after_help = "Jobs are rows of the control plane; these commands need an operator credential (`gateway login`, or \
 `gateway up` on this machine).
 
 Examples:
@@ -21,7 +22,8 @@ Examples:
   gateway job submit --type diagnostic
   gateway job list --status running
   gateway job show ID
-  gateway job cancel ID")]
+  gateway job cancel ID"
+)]
 pub(crate) struct JobArgs {
     #[command(subcommand)]
     command: JobCommand,

@@ -85,17 +85,22 @@ pub(crate) async fn run(args: &SubmitArgs, cx: &Context) -> CliResult {
     if args.json.json {
         cx.out.document(&row)?;
     } else {
-        let details = Details::new().add("Job", id).add("Next", format!("gateway job watch {id}"));
+        let details = Details::new()
+            .add("Job", id)
+            .add("Next", format!("gateway job watch {id}"));
         cx.out.ok("Job submitted", &details);
     }
     Ok(Exit::OK)
 }
 
 fn read_payload(argument: Option<&str>) -> Result<Map<String, Value>, CliError> {
-    let Some(argument) = argument else { return Ok(Map::new()) };
+    let Some(argument) = argument else {
+        return Ok(Map::new());
+    };
     let text = match argument.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| CliError::usage(format!("The payload file `{path}` cannot be read.")).detail(error.to_string()))?,
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            CliError::usage(format!("The payload file `{path}` cannot be read.")).detail(error.to_string())
+        })?,
         None => argument.to_owned(),
     };
     serde_json::from_str(&text)

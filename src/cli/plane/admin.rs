@@ -18,7 +18,8 @@ pub(crate) async fn open(database: &DatabaseUrl) -> Result<Admin, CliError> {
 
 /// Allows machine control on every remote shell of a gateway, and makes one where there is none.
 pub(crate) async fn allow_shells_of(admin: &Admin, gateway: &str) -> Result<(), CliError> {
-    let of_gateway = |metadata: &serde_json::Value| metadata.get("gateway_id").and_then(|id| id.as_str()) == Some(gateway);
+    let of_gateway =
+        |metadata: &serde_json::Value| metadata.get("gateway_id").and_then(|id| id.as_str()) == Some(gateway);
     let resources = admin.resources().await?;
     let mut shells = resources
         .iter()

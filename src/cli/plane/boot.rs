@@ -61,7 +61,14 @@ fn remembered_listen(dir: &OwnerDir) -> String {
 }
 
 fn arguments(listen: &str, cx: &Context) -> Vec<OsString> {
-    let words = ["control-plane", "serve", "--listen", listen, "--started-by-up", "--config-dir"];
+    let words = [
+        "control-plane",
+        "serve",
+        "--listen",
+        listen,
+        "--started-by-up",
+        "--config-dir",
+    ];
     let mut words: Vec<OsString> = words.iter().map(OsString::from).collect();
     words.push(cx.paths.dir.clone().into());
     words
@@ -77,7 +84,11 @@ async fn answers(url: &str) -> bool {
 fn not_started(listen: &str, dir: &OwnerDir, cx: &Context) -> CliError {
     let log = dir.read(LOG).ok().flatten().unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
-    let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let last = log
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
     CliError::failed(format!("The control plane did not start on {listen}."))
         .detail(last)
         .hint(format!(

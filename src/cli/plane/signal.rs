@@ -15,8 +15,6 @@ pub(crate) fn terminate(pid: u32) -> Result<(), CliError> {
     };
     match kill(Pid::from_raw(number), Signal::SIGTERM) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(error) => {
-            Err(CliError::failed("Failed to stop gateway process").detail(format!("PID {pid}: {error}")))
-        }
+        Err(error) => Err(CliError::failed("Failed to stop gateway process").detail(format!("PID {pid}: {error}"))),
     }
 }
