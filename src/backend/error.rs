@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::domain::secret::Secret;
-use crate::wire::problem::Problem;
+use crate::wire::problem::{MAX_MESSAGE_CHARS, Problem};
 
 /// The transport failed: there is no answer of the backend to speak of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -187,7 +187,8 @@ impl BackendError {
     pub(crate) fn unexpected(what: impl Into<String>, why: &(impl fmt::Display + ?Sized)) -> Self {
         Self::Unexpected {
             what: what.into(),
-            why: why.to_string(),
+            // A parser's complaint may quote what it found.
+            why: why.to_string().chars().take(MAX_MESSAGE_CHARS).collect(),
         }
     }
 

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn names_select_files_of_the_workspace_root() {
         let root = tempfile::tempdir().unwrap();
-        std::fs::copy("/dev/null", root.path().join(WORKSPACE_MARKER)).unwrap();
+        File::create_new(root.path().join(WORKSPACE_MARKER)).unwrap();
         let cwd = root.path().join("deep");
         let named = |name: &str| path_of(&Asked::Named(name.to_owned()), &cwd);
         assert_eq!(named("production"), root.path().join(".env.prod"));

@@ -266,7 +266,7 @@ mod tests {
         let fallback = before.fallback_dir.clone().unwrap();
         std::fs::create_dir_all(&fallback).unwrap();
         assert_eq!(Paths::resolve(&Overrides::default(), &env).unwrap(), before);
-        std::fs::copy("/dev/null", fallback.join(FALLBACK_MARKER)).unwrap();
+        std::fs::File::create_new(fallback.join(FALLBACK_MARKER)).unwrap();
         assert_eq!(Paths::resolve(&Overrides::default(), &env).unwrap().dir, fallback);
     }
 }

@@ -54,7 +54,11 @@ fn wins(twin: &Value, job: &Job, claimed_at: Timestamp) -> bool {
     }
     let started = text("started_at").and_then(|at| at.parse::<Timestamp>().ok());
     let Some(started) = started else { return true };
-    let theirs = (started.as_millisecond(), text("created_at").unwrap_or_default(), text("id").unwrap_or_default());
+    let theirs = (
+        started.as_millisecond(),
+        text("created_at").unwrap_or_default(),
+        text("id").unwrap_or_default(),
+    );
     theirs < (claimed_at.as_millisecond(), job.created_at.as_str(), job.id.as_str())
 }
 
@@ -77,7 +81,8 @@ mod tests {
         let times = ["2026-01-01T00:00:01.000Z", "2026-01-01T00:00:02.000Z"];
         for (a_at, b_at) in [(times[0], times[1]), (times[1], times[0]), (times[0], times[0])] {
             let (a, b) = (row("a", "running", a_at), row("b", "running", b_at));
-            let wins_over = |twin: &Value, own: &Value, at: &str| wins(twin, &job_row::decode(own).unwrap(), at.parse().unwrap());
+            let wins_over =
+                |twin: &Value, own: &Value, at: &str| wins(twin, &job_row::decode(own).unwrap(), at.parse().unwrap());
             assert_ne!(wins_over(&a, &b, b_at), wins_over(&b, &a, a_at), "{a_at} {b_at}");
         }
     }

@@ -44,23 +44,29 @@ pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Re
         unreported: recovered.unreported.len(),
     };
     for job in recovered.interrupted {
+        let id = job.entry.job_id;
         if let Some(record) = job.process {
-            stop_leftover(&job.job_id, ProcessIdentity {
+            let process = ProcessIdentity {
                 pid: record.pid,
                 pgid: record.pgid,
-                start_ticks: record.start_ticks,
-            });
+                // Where the system tells no start times, 0 was written.
+                start_ticks: Some(record.start_ticks).filter(|ticks| *ticks > 0),
+            };
+            stop_leftover(&id, process);
         }
-        let mut timeline = job.timeline;
+        let mut timeline = job.entry.timeline;
         timeline.finished_at = Some(clock::now());
-        journal.finished(&job.job_id, &interrupted(), &timeline).await?;
-        resend(job.job_id, reports).await;
+        journal.finished(&id, &interrupted(), &timeline).await?;
+        resend(id, reports).await;
     }
     for id in recovered.unreported {
         resend(id, reports).await;
     }
     if found != Found::default() {
-        info!(found.interrupted, found.unreported, "Jobs of an earlier run were found in the journal");
+        info!(
+            found.interrupted,
+            found.unreported, "Jobs of an earlier run were found in the journal"
+        );
     }
     Ok(found)
 }

@@ -19,6 +19,7 @@ use crate::job::handler::{self, Context, ControlFacts, JobLife};
 use crate::job::idempotency;
 use crate::job::queue::Waiting;
 use crate::job::report::{Finished, Mail};
+use crate::process::identity::ProcessIdentity;
 use crate::state::journal::{ClaimedEntry, Journal, ProcessIdentityRecord};
 use crate::wire::job_row;
 
@@ -105,7 +106,13 @@ impl Worker {
         }
     }
 
-    async fn checked_run(&self, job: &Job, life: &JobLife, timeline: &mut Timeline, claimed_at: Timestamp) -> JobOutcome {
+    async fn checked_run(
+        &self,
+        job: &Job,
+        life: &JobLife,
+        timeline: &mut Timeline,
+        claimed_at: Timestamp,
+    ) -> JobOutcome {
         let entry = self.entry(&job.id, job.kind.as_str(), job.requested_via.clone(), timeline);
         let (written, twin) = tokio::join!(
             self.journal.claimed(&entry),
@@ -128,35 +135,38 @@ impl Worker {
     async fn run_handler(&self, job: &Job, life: &JobLife, timeline: &mut Timeline) -> JobOutcome {
         let mut process = life.process();
         let mut handler = std::pin::pin!(AssertUnwindSafe(handler::run(job, &self.cx, life)).catch_unwind());
-        let mut ended = None;
-        tokio::select! {
-            biased;
-            Ok(()) = process.changed() => {}
-            outcome = &mut handler => ended = Some(outcome),
-        }
-        let started = *process.borrow_and_update();
-        if let Some(process) = started {
-            let at = clock::now();
-            timeline.started_at = Some(at);
-            let record = ProcessIdentityRecord {
-                pid: process.pid,
-                start_ticks: process.start_ticks,
-                pgid: process.pgid,
-                at,
-            };
-            if let Err(error) = self.journal.started(&job.id, record).await {
-                warn!(job = %job.id, %error, "Failed to note the job's process in the journal");
+        let noted = async {
+            if process.changed().await.is_err() {
+                return std::future::pending().await;
             }
-        }
-        let ended = match ended {
-            Some(ended) => ended,
-            None => handler.await,
+            let started = *process.borrow_and_update();
+            self.note_process(&job.id, started, timeline).await;
+        };
+        let ended = tokio::select! {
+            biased;
+            () = noted => handler.await,
+            outcome = &mut handler => outcome,
         };
         ended.unwrap_or_else(|panic| {
             let text = panic_text(panic.as_ref());
             tracing::error!(job = %job.id, text, "Gateway job processing failed");
             handler::broken(job, text)
         })
+    }
+
+    async fn note_process(&self, id: &JobId, process: Option<ProcessIdentity>, timeline: &mut Timeline) {
+        let Some(process) = process else { return };
+        let at = clock::now();
+        timeline.started_at = Some(at);
+        let record = ProcessIdentityRecord {
+            pid: process.pid,
+            start_ticks: process.start_ticks.unwrap_or_default(),
+            pgid: process.pgid,
+            at,
+        };
+        if let Err(error) = self.journal.started(id, record).await {
+            warn!(job = %id, %error, "Failed to note the job's process in the journal");
+        }
     }
 
     async fn finish(&self, id: &JobId, outcome: JobOutcome, mut timeline: Timeline) -> Worked {

@@ -7,6 +7,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::time::{sleep, timeout};
 
+use crate::process::identity::stat_in;
+
 /// First and longest pause between two looks at a group that should be empty.
 const FIRST_LOOK: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -62,25 +64,23 @@ fn signal(pgid: Pid, signal: Signal) {
 }
 
 /// Zombies do not count: the leader is one until its owner awaits it, and in a container without a reaping init the
-/// others stay for good. Only `/proc` tells them apart, hence a look at every process; it happens a few times per
-/// stopped job and never for one that ends by itself.
-#[cfg(target_os = "linux")]
+/// others stay for good. On macOS a group of nothing but zombies answers EPERM. On Linux only `/proc` tells them
+/// apart, hence a look at every process; it happens a few times per stopped job and never for one that ends by itself.
 fn has_live_members(pgid: Pid) -> bool {
-    if killpg(pgid, None) == Err(Errno::ESRCH) {
-        return false;
+    let answer = killpg(pgid, None);
+    if cfg!(target_os = "linux") {
+        answer != Err(Errno::ESRCH) && is_listed_alive(pgid)
+    } else {
+        answer.is_ok()
     }
+}
+
+fn is_listed_alive(pgid: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;
     };
     processes.flatten().any(|entry| {
         let numeric = entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
-        numeric
-            && super::identity::stat_in(&entry.path()).is_some_and(|stat| stat.pgid == pgid.as_raw() && !stat.is_dead())
+        numeric && stat_in(&entry.path()).is_some_and(|stat| stat.pgid == pgid.as_raw() && !stat.is_dead())
     })
-}
-
-/// A group of nothing but zombies answers EPERM.
-#[cfg(not(target_os = "linux"))]
-fn has_live_members(pgid: Pid) -> bool {
-    killpg(pgid, None).is_ok()
 }

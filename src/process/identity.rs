@@ -56,7 +56,6 @@ pub fn alive(pid: u32, start_ticks: Option<u64>) -> bool {
 }
 
 /// Ends the group at once if its leader is provably the process it was.
-#[must_use]
 pub fn kill_group_if_same(identity: ProcessIdentity) -> GroupKill {
     let (Some(pid), Some(pgid)) = (to_pid(identity.pid), to_pid(identity.pgid)) else {
         return GroupKill::NotProven;

@@ -57,6 +57,8 @@ pub enum Event {
     Refused,
     /// A slot or a lane became free.
     SlotFreed,
+    /// The channel says that it could not deliver a row.
+    Missed,
 }
 
 /// Which queries to send now.
@@ -158,6 +160,7 @@ impl Feed {
             Event::SlotFreed => {
                 self.freed_at.get_or_insert(now);
             }
+            Event::Missed => self.hurry(now),
         }
     }
 

@@ -73,7 +73,7 @@ impl Sender {
                     Instant::now() + backoff.ceiling_step() / 2 + backoff_share(backoff.attempts())
                 }
             };
-            if self.notes.send(Note::Beat(beat)).await.is_err() {
+            if self.notes.send(Note::Beat { sent_at, beat }).await.is_err() {
                 return;
             }
             tokio::select! {

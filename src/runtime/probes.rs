@@ -29,13 +29,13 @@ const CACHE_FILE: &str = "probes.json";
 pub struct Probes {
     prober: Prober,
     picture: watch::Sender<Arc<Picture>>,
-    dir: OwnerDir,
+    dir: Arc<OwnerDir>,
 }
 
 impl Probes {
     /// Prepares probes; nothing is looked at yet. `health` is what the session file remembers.
     #[must_use]
-    pub fn new(env: &Environment, commands: &ProviderCommands, child_env: ChildEnv, dir: OwnerDir) -> Self {
+    pub fn new(env: &Environment, commands: &ProviderCommands, child_env: ChildEnv, dir: Arc<OwnerDir>) -> Self {
         let places = Places::from_environment(env.home().as_deref(), |name| env.get(name).map(str::to_owned));
         let named = [
             (ProviderId::ClaudeCode, &commands.claude),
@@ -60,7 +60,8 @@ impl Probes {
             let stored = health.get(provider.wire())?.clone();
             Some((provider, serde_json::from_value(stored).ok()?))
         });
-        self.picture.send_replace(Arc::new(Picture::from_known(known.collect())));
+        self.picture
+            .send_replace(Arc::new(Picture::from_known(known.collect())));
         self
     }
 

@@ -3,13 +3,21 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tracing::debug;
 
+use crate::backend::auth::{Auth, AuthState};
 use crate::backend::{StoreError, StoreGuard, TokenStore, Tokens};
 use crate::job::handler::InstallSwitch;
+use crate::runtime::supervisor::Note;
 use crate::state::session::{Session, SessionError, SessionStore};
+
+/// Between two looks for a new session.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Tokens in `gateway.json`.
 #[derive(Debug)]
@@ -70,6 +78,35 @@ impl TokenStore for SessionKeeper {
             guard.map(StoreGuard::new).map_err(|error| store_error(&error))
         }
         .boxed()
+    }
+}
+
+/// Tells whether the session is good, and looks for a new one while it is not.
+pub async fn follow(auth: Auth, store: SessionStore, gateway_id: String, notes: mpsc::Sender<Note>) {
+    let mut state = auth.watch();
+    loop {
+        let now = state.borrow_and_update().clone();
+        let lost = matches!(now, AuthState::Lost(_));
+        if notes.send(Note::Session(now)).await.is_err() {
+            return;
+        }
+        if !lost {
+            if state.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Ok(Some(session)) = store.load()
+            && session.gateway_id.as_str() != gateway_id
+        {
+            // Whoever receives this ends the work; there is nothing left to follow.
+            drop(notes.send(Note::PairedAnew).await);
+            return;
+        }
+        if let Err(error) = auth.bearer().await {
+            debug!(%error, "The session is still refused");
+        }
     }
 }
 

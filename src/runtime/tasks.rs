@@ -1,7 +1,6 @@
 //! Every task of the daemon has a name and says what its failure and its end mean. The only place that spawns.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -95,18 +94,19 @@ impl Tasks {
 
     /// Ends one task: waits for it if it ends by itself, drops it otherwise.
     pub async fn stop(&mut self, task: Task) {
-        let waited = async {
-            while self.named.values().any(|(running, _)| *running == task) {
-                if self.next().await.is_none() {
-                    break;
-                }
-            }
-        };
-        if task.policy().1 == OnStop::Await && tokio::time::timeout(STOP_BOUND, waited).await.is_err() {
+        if task.policy().1 == OnStop::Await && tokio::time::timeout(STOP_BOUND, self.ended(task)).await.is_err() {
             warn!(?task, "A task did not end in time");
         }
         for (_, handle) in self.named.values().filter(|(running, _)| *running == task) {
             handle.abort();
+        }
+    }
+
+    async fn ended(&mut self, task: Task) {
+        while self.named.values().any(|(running, _)| *running == task) {
+            if self.next().await.is_none() {
+                break;
+            }
         }
     }
 

@@ -8,6 +8,7 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod auth_server;
 mod backend_auth;
 mod backend_http;
 mod backend_jobs;
@@ -19,5 +20,11 @@ mod cli_state;
 mod process;
 mod providers;
 mod rest;
+mod journal;
+mod log_file;
+mod process;
+mod providers;
+mod rest;
+mod shell_exec;
 mod state;
 mod support;

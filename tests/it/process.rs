@@ -1,17 +1,17 @@
 //! Children as real processes: how they start, what is captured, how they and their groups end.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gateway::process::daemon::{DetachedSpec, spawn_detached};
 use gateway::process::env::ChildEnv;
 use gateway::process::exit::{Ending, Exit, Pipes};
 use gateway::process::failure::SpawnError;
-use gateway::process::identity::{GroupKill, alive, kill_group_if_same};
+use gateway::process::identity::alive;
 use gateway::process::spawn::{Child, spawn};
 use gateway::process::spec::{Spec, Stdin};
-use nix::sys::signal::{SigHandler, SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -102,22 +102,6 @@ async fn what_cannot_start_says_why() {
     );
     let nul = refused(sh("echo \0"));
     assert_eq!(nul.to_string(), "spawn /bin/sh EINVAL: an argument contains a NUL byte");
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn too_much_for_exec_names_the_limit() {
-    let one = spawn(sh(&"x".repeat(200_000))).unwrap_err();
-    assert_eq!(
-        one.to_string(),
-        "spawn /bin/sh E2BIG: one argument of 200000 bytes, the limit is 131071"
-    );
-    let many = spawn(sh("true").args(vec!["x".repeat(100_000); 100])).unwrap_err();
-    assert!(
-        many.to_string()
-            .contains("E2BIG: arguments and environment together of 100"),
-        "{many}"
-    );
 }
 
 #[tokio::test]
@@ -228,54 +212,6 @@ async fn the_environment_is_exactly_the_given_one() {
     assert_eq!(text(&run(spec).await), "A=b c\n");
 }
 
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn no_descriptor_but_the_three_reaches_a_child() {
-    // Without close-on-exec, as a careless library or our own parent might leave one.
-    let _leaky = nix::unistd::pipe().unwrap();
-    let exit = run(sh("ls /proc/$$/fd; :")).await;
-    assert_eq!(text(&exit), "0\n1\n2\n");
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-#[expect(unsafe_code, reason = "ignoring a signal is the fact under test")]
-async fn no_signal_is_blocked_or_ignored_in_a_child() {
-    // SAFETY: ignoring installs no handler, and nothing in this program uses the signal.
-    unsafe { nix::sys::signal::signal(Signal::SIGUSR2, SigHandler::SigIgn) }.unwrap();
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGUSR1);
-    mask.thread_block().unwrap();
-    let child = spawn(Spec::new("/bin/grep", env()).args(["-E", "^Sig(Blk|Ign)", "/proc/self/status"])).unwrap();
-    assert!(
-        SigSet::thread_get_mask().unwrap().contains(Signal::SIGUSR1),
-        "our own mask is restored"
-    );
-    let exit = end(child, &CancellationToken::new()).await;
-    let sets: Vec<u64> = text(&exit)
-        .lines()
-        .map(|line| u64::from_str_radix(&line[8..], 16).unwrap())
-        .collect();
-    // The standard signals: libc keeps 32 and 33 to itself, so nobody can reset those.
-    assert_eq!(sets.iter().map(|set| set & 0x7fff_ffff).collect::<Vec<_>>(), [0, 0]);
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_group_of_an_earlier_run_is_ended_only_if_it_is_the_same() {
-    let child = spawn(sh("sleep 300 & sleep 300")).unwrap();
-    let identity = child.identity();
-    let mut stranger = identity;
-    stranger.start_ticks = identity.start_ticks.map(|ticks| ticks + 1);
-    assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
-    stranger.start_ticks = None;
-    assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
-    assert_eq!(kill_group_if_same(identity), GroupKill::Killed);
-    let exit = end(child, &CancellationToken::new()).await;
-    assert_eq!((exit.ending, exit.signal), (Ending::Exited, Some(9)));
-    assert_eq!(kill_group_if_same(identity), GroupKill::Gone);
-}
-
 #[tokio::test]
 async fn a_detached_process_writes_to_its_log_and_can_be_ended() {
     let dir = tempfile::tempdir().unwrap();
@@ -302,43 +238,97 @@ async fn a_detached_process_writes_to_its_log_and_can_be_ended() {
     child.terminate().unwrap();
 }
 
-/// In a process of its own, so that the peak is that of the captures alone.
+/// What needs `/proc`, or limits of Linux.
 #[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_hundred_megabytes_leave_a_small_trace() {
-    const ALONE: &str = "GATEWAY_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let args = [
-            "--exact",
-            "process::a_hundred_megabytes_leave_a_small_trace",
-            "--nocapture",
-        ];
-        let mut spec = Spec::new(std::env::current_exe().unwrap(), env().with(ALONE, "1")).args(args);
-        spec.cwd = std::env::current_dir().unwrap();
-        let exit = run(spec).await;
-        assert!(exit.is_success(), "{}", String::from_utf8_lossy(&exit.stdout.bytes));
-        return;
-    }
-    let before = peak_rss_kb();
-    for source in ["yes aeiouäöü", "cat /dev/zero", "cat /dev/urandom"] {
-        for target in ["", " >&2"] {
-            let exit = run(sh(&format!("{{ {source} | head -c 100000000; }} {target}"))).await;
-            let (full, empty) = if target.is_empty() {
-                (exit.stdout, exit.stderr)
-            } else {
-                (exit.stderr, exit.stdout)
-            };
-            assert!(full.truncated && full.bytes.len() > 4_999_990 && full.bytes.len() <= 5_000_000);
-            assert_eq!(full.escaped, !source.starts_with("yes"));
-            assert!(!empty.truncated && empty.bytes.is_empty());
-        }
-    }
-    let growth = peak_rss_kb() - before;
-    assert!(growth < 12_000, "grew by {growth} kB");
-}
+mod linux {
+    use gateway::process::capture::Captured;
+    use gateway::process::identity::{GroupKill, kill_group_if_same};
+    use nix::sys::signal::{SigHandler, SigSet};
 
-fn peak_rss_kb() -> u64 {
-    let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    use super::*;
+    use crate::support::alone::{alone, peak_rss_kb};
+
+    #[tokio::test]
+    async fn too_much_for_exec_names_the_limit() {
+        let one = spawn(sh(&"x".repeat(200_000))).unwrap_err();
+        assert_eq!(
+            one.to_string(),
+            "spawn /bin/sh E2BIG: one argument of 200000 bytes, the limit is 131071"
+        );
+        let many = spawn(sh("true").args(vec!["x".repeat(100_000); 100])).unwrap_err();
+        assert!(
+            many.to_string()
+                .contains("E2BIG: arguments and environment together of 100"),
+            "{many}"
+        );
+    }
+
+    #[tokio::test]
+    async fn no_descriptor_but_the_three_reaches_a_child() {
+        // Without close-on-exec, as a careless library or our own parent might leave one.
+        let _leaky = nix::unistd::pipe().unwrap();
+        let exit = run(sh("ls /proc/$$/fd; :")).await;
+        assert_eq!(text(&exit), "0\n1\n2\n");
+    }
+
+    #[tokio::test]
+    #[expect(unsafe_code, reason = "ignoring a signal is the fact under test")]
+    async fn no_signal_is_blocked_or_ignored_in_a_child() {
+        // SAFETY: ignoring installs no handler, and nothing in this program uses the signal.
+        unsafe { nix::sys::signal::signal(Signal::SIGUSR2, SigHandler::SigIgn) }.unwrap();
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGUSR1);
+        mask.thread_block().unwrap();
+        let child = spawn(Spec::new("/bin/grep", env()).args(["-E", "^Sig(Blk|Ign)", "/proc/self/status"])).unwrap();
+        assert!(
+            SigSet::thread_get_mask().unwrap().contains(Signal::SIGUSR1),
+            "our own mask is restored"
+        );
+        let exit = end(child, &CancellationToken::new()).await;
+        let sets: Vec<u64> = text(&exit)
+            .lines()
+            .map(|line| u64::from_str_radix(&line[8..], 16).unwrap())
+            .collect();
+        // The standard signals: libc keeps 32 and 33 to itself, so nobody can reset those.
+        assert_eq!(sets.iter().map(|set| set & 0x7fff_ffff).collect::<Vec<_>>(), [0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_group_of_an_earlier_run_is_ended_only_if_it_is_the_same() {
+        let child = spawn(sh("sleep 300 & sleep 300")).unwrap();
+        let identity = child.identity();
+        let mut stranger = identity;
+        stranger.start_ticks = identity.start_ticks.map(|ticks| ticks + 1);
+        assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
+        stranger.start_ticks = None;
+        assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
+        assert_eq!(kill_group_if_same(identity), GroupKill::Killed);
+        let exit = end(child, &CancellationToken::new()).await;
+        assert_eq!((exit.ending, exit.signal), (Ending::Exited, Some(9)));
+        assert_eq!(kill_group_if_same(identity), GroupKill::Gone);
+    }
+
+    /// In a process of its own, so that the peak is that of the captures alone.
+    #[tokio::test]
+    async fn a_hundred_megabytes_leave_a_small_trace() {
+        if !alone("process::linux::a_hundred_megabytes_leave_a_small_trace").await {
+            return;
+        }
+        let before = peak_rss_kb();
+        for source in ["yes aeiouäöü", "cat /dev/zero", "cat /dev/urandom"] {
+            let exit = run(sh(&format!("{source} | head -c 100000000"))).await;
+            check(source, &exit.stdout, &exit.stderr);
+            drop(exit);
+            let exit = run(sh(&format!("{source} | head -c 100000000 >&2"))).await;
+            check(source, &exit.stderr, &exit.stdout);
+        }
+        let growth = peak_rss_kb() - before;
+        assert!(growth < 8_000, "grew by {growth} kB");
+    }
+
+    fn check(source: &str, full: &Captured, empty: &Captured) {
+        assert!(full.truncated && full.bytes.len() > 4_999_990 && full.bytes.len() <= 5_000_000);
+        assert_eq!(full.escaped, !source.starts_with("yes"));
+        assert!(!empty.truncated && empty.bytes.is_empty());
+    }
 }

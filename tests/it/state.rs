@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const CHILD_DIR: &str = "GATEWAY_TEST_STATE_DIR";
 const CHILD_TASK: &str = "GATEWAY_TEST_STATE_TASK";
 
-fn home() -> (TempDir, Paths) {
+pub(crate) fn home() -> (TempDir, Paths) {
     let home = tempfile::tempdir().unwrap();
     let paths = Paths::in_dir(home.path().join("state"));
     (home, paths)
@@ -35,7 +35,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn put(path: &Path, text: &[u8]) {
+pub(crate) fn put(path: &Path, text: &[u8]) {
     use std::io::Write as _;
     let mut options = fs::File::options();
     let mut file = options.write(true).create(true).truncate(true).open(path).unwrap();
@@ -511,7 +511,7 @@ proptest! {
     clippy::disallowed_methods,
     reason = "the test binary starts itself to be two processes"
 )]
-fn run_child(task: &str, paths: &Paths) -> std::process::Child {
+pub(crate) fn run_child(task: &str, paths: &Paths) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "state::child_process"])
         .env(CHILD_DIR, &paths.dir)
@@ -522,7 +522,7 @@ fn run_child(task: &str, paths: &Paths) -> std::process::Child {
         .unwrap()
 }
 
-fn wait_for(condition: impl Fn() -> bool) {
+pub(crate) fn wait_for(condition: impl Fn() -> bool) {
     for _ in 0..6_000 {
         if condition() {
             return;
@@ -550,14 +550,11 @@ fn child_process() {
             }
         }
         "write_beyond_the_limit" => {
-            use nix::sys::resource::{Resource, setrlimit};
-            use nix::sys::signal::{SigHandler, Signal, signal};
-            #[expect(unsafe_code, reason = "ignoring a signal has no handler that could be unsound")]
-            // SAFETY: SIG_IGN runs no code of ours.
-            unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.unwrap();
-            setrlimit(Resource::RLIMIT_FSIZE, 4096, 4096).unwrap();
+            limit_file_size(4096);
             assert!(dir.replace("gateway.json", &[b'x'; 10_000]).is_err());
         }
+        "fill_the_log" => crate::log_file::child(&paths),
+        "fill_the_journal" | "claim_for_ever" => crate::journal::child(&task, &paths),
         counter => {
             let store = SessionStore::new(&paths);
             for _ in 0..25 {
@@ -570,4 +567,15 @@ fn child_process() {
             }
         }
     }
+}
+
+/// A disk that is full for this process: no file may grow beyond `bytes`.
+pub(crate) fn limit_file_size(bytes: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    #[expect(unsafe_code, reason = "ignoring a signal has no handler that could be unsound")]
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.unwrap();
+    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    setrlimit(Resource::RLIMIT_FSIZE, bytes.min(hard), hard).unwrap();
 }

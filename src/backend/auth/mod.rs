@@ -4,6 +4,7 @@
 //! refresh at a time in the process and, through the store's lock, one on the machine; the new tokens are stored
 //! before anybody sees them. A refused session is a state that everybody can watch, never a silent public key.
 
+mod exchange;
 mod jwt;
 mod refresh;
 mod store;

@@ -7,43 +7,26 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use jiff::Timestamp;
-use reqwest::Method;
-use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::backend::auth::exchange::{OUTAGE_PAUSE, REFUSED_PAUSE, exchange};
 use crate::backend::auth::jwt::Life;
 use crate::backend::auth::store::{StoreError, TokenStore, Tokens};
 use crate::backend::auth::{AuthState, PATIENCE};
-use crate::backend::error::{BackendError, SessionLost, without_secrets};
-use crate::backend::http::{Http, Request};
-use crate::domain::backoff::Backoff;
+use crate::backend::error::BackendError;
+use crate::backend::http::Http;
 use crate::domain::secret::Secret;
 
-/// A refresh token that was refused is not tried again for so long.
-const REFUSED_PAUSE: Duration = Duration::from_secs(60);
-/// After the retries of one refresh are used up.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 /// Between two attempts to write tokens that the disk refused.
 const STORE_PAUSE: Duration = Duration::from_secs(30);
-/// Retries of one refresh end here.
-const RETRY_BUDGET: Duration = Duration::from_secs(30);
 /// How long another process may hold the store's lock.
 const LOCK_DEADLINE: Duration = Duration::from_secs(45);
 /// A wrong clock must not make a storm: so many refreshes in so long.
 const MAX_REFRESHES: usize = 2;
 const REFRESH_WINDOW: Duration = Duration::from_secs(30);
-/// Auth's codes that say that the session is over.
-const LOST_CODES: [&str; 5] = [
-    "refresh_token_not_found",
-    "refresh_token_already_used",
-    "session_not_found",
-    "session_expired",
-    "user_banned",
-];
-
 type Flight = Shared<BoxFuture<'static, Result<(), BackendError>>>;
 
 /// Keeps one session fresh.
@@ -71,12 +54,6 @@ struct Inner {
     /// The last failure, and when it may be tried again.
     failure: Option<(BackendError, Instant)>,
     recent: VecDeque<Instant>,
-}
-
-#[derive(Deserialize)]
-struct Refreshed {
-    access_token: String,
-    refresh_token: String,
 }
 
 impl Keeper {
@@ -262,7 +239,7 @@ impl Core {
             return Ok(());
         }
         let refresh = self.inner().tokens.refresh.clone();
-        let tokens = self.exchange(&refresh).await?;
+        let tokens = exchange(&self.http, &refresh).await?;
         self.keep(tokens).await;
         Ok(())
     }
@@ -327,67 +304,6 @@ impl Core {
         drop(inner);
         self.changes.send_modify(|generation| *generation += 1);
         info!("Gateway session refreshed");
-    }
-
-    async fn exchange(&self, refresh: &Secret) -> Result<Tokens, BackendError> {
-        let endpoint = self.http.endpoint();
-        let mut url = endpoint.at("/auth/v1/token");
-        url.set_query(Some("grant_type=refresh_token"));
-        let body = serde_json::json!({"refresh_token": refresh.expose()}).to_string();
-        let request = Request::new(Method::POST, "session refresh", url)
-            .header("x-supabase-api-version", "2024-01-01")
-            .header("content-type", "application/json;charset=UTF-8")
-            .json(body);
-        let started = Instant::now();
-        let mut backoff = Backoff::new(Duration::from_millis(200), RETRY_BUDGET);
-        loop {
-            let error = match self.http.send(&request, endpoint.key()).await {
-                Ok(answer) => return answer.json::<Refreshed>().and_then(Refreshed::tokens),
-                Err(error) => error,
-            };
-            let wait = backoff.next(rand::random());
-            if !retryable(&error) || started.elapsed() + wait >= RETRY_BUDGET {
-                return Err(verdict(&error, refresh));
-            }
-            tokio::time::sleep(wait).await;
-        }
-    }
-}
-
-impl Refreshed {
-    fn tokens(self) -> Result<Tokens, BackendError> {
-        if self.access_token.is_empty() || self.refresh_token.is_empty() {
-            return Err(BackendError::unexpected("session refresh", "it holds no session"));
-        }
-        Ok(Tokens {
-            access: Secret::new(self.access_token),
-            refresh: Secret::new(self.refresh_token),
-        })
-    }
-}
-
-/// Worth another try within one refresh; a rate limit is not, it is waited for outside.
-fn retryable(error: &BackendError) -> bool {
-    match error {
-        BackendError::Http(error) => error.is_transient(),
-        BackendError::Status { status, .. } => matches!(*status, 500..=504 | 520..=530),
-        BackendError::Unexpected { .. } | BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
-    }
-}
-
-fn verdict(error: &BackendError, refresh: &Secret) -> BackendError {
-    let lost = matches!(error.status(), Some(400 | 401 | 403))
-        .then(|| error.code().filter(|code| LOST_CODES.contains(code)))
-        .flatten();
-    if let Some(code) = lost {
-        return SessionLost { code: code.to_owned() }.into();
-    }
-    let transient = error.is_transient();
-    let default = if transient { OUTAGE_PAUSE } else { REFUSED_PAUSE };
-    BackendError::NotRefreshed {
-        reason: without_secrets(error.to_string(), &[refresh]),
-        transient,
-        retry_after: error.retry_after().unwrap_or(default),
     }
 }
 

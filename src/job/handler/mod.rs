@@ -156,6 +156,15 @@ impl JobLife {
     }
 }
 
+/// Runs a claimed job to its end.
+pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
+    match &job.kind {
+        JobKind::Diagnostic => diagnostic::run(job, cx, life).await,
+        JobKind::ShellExec => shell_exec::run(job, cx, life).await,
+        JobKind::SubagentCancel | JobKind::Unsupported(_) => unsupported(job),
+    }
+}
+
 /// Whether the job type asks for machine control, so that its facts are worth fetching beside the claim.
 #[must_use]
 pub const fn needs_control(kind: &JobKind) -> bool {

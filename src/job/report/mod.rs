@@ -53,8 +53,12 @@ pub enum Mail {
 
 enum Fate {
     Settled,
-    Later { after: Option<Duration> },
-    Refused { why: String },
+    Later {
+        after: Option<Duration>,
+    },
+    Refused {
+        why: String,
+    },
     /// Neither in memory nor in the journal.
     Missing,
 }

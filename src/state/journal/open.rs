@@ -14,7 +14,7 @@ use crate::state::fs::OwnerDir;
 
 const NAME: &str = "journal.sqlite";
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connection, and where a damaged journal was moved.
 pub(super) async fn open(dir: &OwnerDir) -> Result<(SqliteConnection, Option<PathBuf>), JournalError> {

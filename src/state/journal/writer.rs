@@ -108,7 +108,7 @@ impl JournalWriter {
         if group.is_empty() {
             return;
         }
-        match write_all(&mut self.connection, group.iter().map(|(write, _)| write)).await {
+        match write_all(&mut self.connection, &group).await {
             Ok(()) => group.into_iter().for_each(|(_, answer)| answered(answer, Ok(()))),
             Err(_) if group.len() > 1 => self.commit_singly(group).await,
             Err(error) => group
@@ -120,9 +120,9 @@ impl JournalWriter {
     }
 
     async fn commit_singly(&mut self, group: Vec<(Write, Answer)>) {
-        for (write, answer) in group {
-            let outcome = write_all(&mut self.connection, [&write]).await;
-            answered(answer, outcome);
+        for waiting in group {
+            let outcome = write_all(&mut self.connection, std::slice::from_ref(&waiting)).await;
+            answered(waiting.1, outcome);
         }
     }
 
@@ -137,16 +137,34 @@ impl JournalWriter {
     }
 }
 
-async fn write_all(
-    connection: &mut SqliteConnection,
-    writes: impl IntoIterator<Item = &Write> + Send,
-) -> Result<(), JournalError> {
-    // Dropped without commit, a transaction is rolled back before the next statement.
-    let mut transaction = connection.begin().await.map_err(classify)?;
-    for write in writes {
-        apply(&mut transaction, write).await?;
+/// BEGIN and COMMIT are plain statements here. sqlx's `Transaction` counts nesting by itself: after a
+/// COMMIT that failed on a full disk its count is off by one, and what it "commits" next is the release
+/// of a savepoint inside a transaction that stays open, so that writes would be acknowledged and lost.
+async fn write_all(connection: &mut SqliteConnection, writes: &[(Write, Answer)]) -> Result<(), JournalError> {
+    plain(connection, "BEGIN IMMEDIATE").await?;
+    let written = apply_and_commit(connection, writes).await;
+    if written.is_err()
+        && let Err(error) = plain(connection, "ROLLBACK").await
+    {
+        // The usual case: SQLite has rolled back by itself. If not, the next BEGIN is refused.
+        tracing::debug!(%error, "nothing to roll back");
     }
-    transaction.commit().await.map_err(classify)
+    written
+}
+
+async fn apply_and_commit(connection: &mut SqliteConnection, writes: &[(Write, Answer)]) -> Result<(), JournalError> {
+    for (write, _) in writes {
+        apply(connection, write).await?;
+    }
+    plain(connection, "COMMIT").await
+}
+
+async fn plain(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), JournalError> {
+    sqlx::query(statement)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(classify)
 }
 
 async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<(), JournalError> {

@@ -97,6 +97,14 @@ impl<'a> Gate<'a> {
             server_now: cx.backend.server_time(),
         }
     }
+
+    /// The resource asked for; a row with another id is no answer to the question.
+    fn resource(&self, id: &str) -> &Fact<ResourceFacts> {
+        match &self.resource {
+            Fact::Present(row) if row.id != id => &Fact::Absent,
+            answer @ (Fact::Present(_) | Fact::Absent | Fact::Unavailable) => answer,
+        }
+    }
 }
 
 /// Every check before the start, in the documented order.
@@ -111,7 +119,7 @@ fn admit(request: &Request, gate: &Gate<'_>) -> Result<(String, String, TimeLimi
         return refused("VM restore readiness probe is not authorized for this staged gateway");
     }
     let ours = (&gate.identity.team_id, &gate.identity.gateway_id);
-    if let Err(refusal) = policy::remote_shell(&gate.resource, &gate.gateway, ours, Access::Write) {
+    if let Err(refusal) = policy::remote_shell(gate.resource(&id), &gate.gateway, ours, Access::Write) {
         return refused(&refusal.to_string());
     }
     let Some(command) = request.command.clone() else {
@@ -159,11 +167,15 @@ enum Unstarted {
 /// Starts the shell; a machine short of descriptors or processes is given as long as the command would get.
 async fn start(spec: &Spec, patience: Duration, stop: &CancellationToken) -> Result<Child, Unstarted> {
     let began = Instant::now();
+    let mut waiting = false;
     loop {
         match spawn(spec.clone()) {
             Ok(child) => return Ok(child),
             Err(error) if error.is_shortage() && began.elapsed() < patience => {
-                tracing::warn!(%error, "cannot start a command now, trying again");
+                if !waiting {
+                    tracing::warn!(%error, "cannot start a command now, trying again");
+                }
+                waiting = true;
             }
             Err(error) => return Err(Unstarted::Failed(error)),
         }
@@ -276,6 +288,9 @@ mod tests {
         assert_eq!(refusal(&outcome), (text, true));
         let outcome = verdict(&blank, None, |gate| gate.resource = Fact::Absent).unwrap_err();
         assert_eq!(refusal(&outcome), ("Remote shell resource not found", true));
+        let other = json!({"resource_id": "other", "command": "id"});
+        let outcome = verdict(&other, None, |_| ()).unwrap_err();
+        assert_eq!(outcome.error(), Some("Remote shell resource not found"));
         assert_eq!(
             refusal(&verdict(&blank, None, |_| ()).unwrap_err()),
             ("Missing command in payload", true)

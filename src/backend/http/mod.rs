@@ -1,5 +1,8 @@
 //! The one HTTP client: deadlines, bounded answers, captive portals, server time.
 
+mod endpoint;
+mod request;
+
 use std::error::Error as _;
 use std::fmt;
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -7,17 +10,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode};
 
+pub(crate) use self::request::{Answer, Body, Request};
 use crate::backend::error::{BackendError, HttpError, without_secrets};
 use crate::domain::clock::{self, ServerOffset};
 use crate::domain::secret::Secret;
 use crate::wire::problem::Problem;
 
-/// Deadline of an ordinary request, from its start to the last byte of the answer.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub use endpoint::Endpoint;
+pub use request::{Chunks, DEADLINE, StreamBody};
+
 /// Largest answer accepted, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 /// What we call ourselves.
@@ -27,189 +32,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Below a minute: load balancers in front of hosted backends drop idle connections after that.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 const H2_PING: Duration = Duration::from_secs(10);
-/// Longest deadline of an upload, and the rate it is planned with.
-const MAX_UPLOAD_DEADLINE: Duration = Duration::from_secs(180);
-const UPLOAD_BYTES_PER_SECOND: u64 = 512 * 1024;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-
-/// A backend: where it is and the public key it wants to see.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    base: Url,
-    key: Secret,
-}
-
-impl Endpoint {
-    /// Checks the address: `http` or `https`, a host, no credentials, no query.
-    ///
-    /// # Errors
-    /// [`HttpError::Address`] saying what is wrong with it.
-    pub fn new(url: &str, key: Secret) -> Result<Self, HttpError> {
-        let refuse = |why: &str| HttpError::Address(shown(url), why.to_owned());
-        let mut base = Url::parse(url.trim()).map_err(|error| refuse(&error.to_string()))?;
-        if !matches!(base.scheme(), "http" | "https") {
-            return Err(refuse("it must begin with http:// or https://"));
-        }
-        if !base.username().is_empty() || base.password().is_some() {
-            return Err(refuse("it must not hold a user name or password"));
-        }
-        base.set_query(None);
-        base.set_fragment(None);
-        let path = base.path().trim_end_matches('/').to_owned();
-        base.set_path(&path);
-        Ok(Self { base, key })
-    }
-
-    /// The public key.
-    #[must_use]
-    pub const fn key(&self) -> &Secret {
-        &self.key
-    }
-
-    /// Scheme, host and port: what a session is pinned to.
-    #[must_use]
-    pub fn origin(&self) -> String {
-        self.base.origin().ascii_serialization()
-    }
-
-    /// The address of a path below the base, which may itself have a path.
-    #[must_use]
-    pub fn at(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        url
-    }
-
-    /// Host and port, for texts.
-    #[must_use]
-    pub fn host(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        self.base
-            .port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-    }
-
-    fn is_plain(&self) -> bool {
-        self.base.scheme() == "http"
-    }
-
-    fn is_loopback(&self) -> bool {
-        match self.base.host_str() {
-            Some("localhost" | "[::1]") => true,
-            Some(host) => host.starts_with("127."),
-            None => false,
-        }
-    }
-}
-
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({})", self.base)
-    }
-}
-
-/// An address without whatever stands before an `@`.
-fn shown(url: &str) -> String {
-    url.rsplit_once('@').map_or(url, |(_, rest)| rest).to_owned()
-}
-
-/// Makes chunks of a body that is sent piece by piece; called again when the request is repeated.
-pub type Chunks = Box<dyn Iterator<Item = Vec<u8>> + Send>;
-
-/// A body whose length is known but which never exists as a whole.
-#[derive(Clone)]
-pub struct StreamBody {
-    /// Exact number of bytes over all chunks.
-    pub length: u64,
-    /// Starts the chunks from the beginning.
-    pub chunks: Arc<dyn Fn() -> Chunks + Send + Sync>,
-}
-
-impl fmt::Debug for StreamBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StreamBody({} bytes)", self.length)
-    }
-}
-
-/// What a request carries.
-#[derive(Clone, Default)]
-pub(crate) enum Body {
-    /// Nothing.
-    #[default]
-    Empty,
-    /// A JSON text.
-    Json(String),
-    /// A JSON text, piece by piece.
-    Stream(StreamBody),
-}
-
-impl fmt::Debug for Body {
-    /// Lengths only: bodies hold refresh tokens, commands and output.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("Empty"),
-            Self::Json(text) => write!(f, "Json({} bytes)", text.len()),
-            Self::Stream(stream) => stream.fmt(f),
-        }
-    }
-}
-
-/// One request, not yet bound to a bearer.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    /// Method and target for texts, such as `GET gateway_jobs`.
-    pub(crate) what: String,
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Body,
-}
-
-impl Request {
-    pub(crate) fn new(method: Method, target: &str, url: Url) -> Self {
-        Self {
-            what: format!("{method} {target}"),
-            method,
-            url,
-            headers: HeaderMap::new(),
-            body: Body::Empty,
-        }
-    }
-
-    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.headers
-            .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        self
-    }
-
-    pub(crate) fn json(mut self, body: String) -> Self {
-        self.body = Body::Json(body);
-        self
-    }
-
-    fn deadline(&self) -> Duration {
-        match &self.body {
-            Body::Empty | Body::Json(_) => DEADLINE,
-            Body::Stream(body) => {
-                let extra = Duration::from_secs(body.length / UPLOAD_BYTES_PER_SECOND);
-                DEADLINE.saturating_add(extra).min(MAX_UPLOAD_DEADLINE)
-            }
-        }
-    }
-}
-
-/// A good answer: status 2xx, body JSON or empty.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) what: String,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, BackendError> {
-        serde_json::from_slice(&self.body).map_err(|error| BackendError::unexpected(&self.what, &error))
-    }
-}
 
 /// The HTTP client of one backend; cheap to clone.
 #[derive(Debug, Clone)]

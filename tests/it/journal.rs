@@ -1,0 +1,522 @@
+//! The journal: what was acknowledged is there after any crash, and damage never stops the daemon.
+
+use std::fs;
+use std::path::Path;
+
+use gateway::config::paths::Paths;
+use gateway::domain::clock;
+use gateway::domain::ids::{GatewayId, JobId, TeamId};
+use gateway::domain::job::{Ingress, JobOutcome, JobResult, RawField, Timeline};
+use gateway::state::fs::OwnerDir;
+use gateway::state::journal::{ClaimedEntry, Counts, Journal, JournalError, ProcessIdentityRecord};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::state::{home, put, run_child};
+use crate::support::eventually::eventually;
+
+/// An open journal whose writer runs; [`Running::close`] waits for its end.
+pub(crate) struct Running {
+    journal: Journal,
+    writer: JoinSet<()>,
+    set_aside: Option<std::path::PathBuf>,
+}
+
+impl Running {
+    async fn open(dir: &OwnerDir) -> Self {
+        let opened = Journal::open(dir).await.unwrap();
+        let mut writer = JoinSet::new();
+        writer.spawn(opened.writer.run());
+        Self {
+            journal: opened.journal,
+            writer,
+            set_aside: opened.set_aside,
+        }
+    }
+
+    async fn close(self) {
+        drop(self.journal);
+        self.writer.join_all().await;
+    }
+}
+
+fn job(name: impl std::fmt::Display) -> JobId {
+    JobId::new(format!("job-{name}")).unwrap()
+}
+
+fn timeline() -> Timeline {
+    let at = jiff::Timestamp::from_millisecond(clock::now().as_millisecond()).unwrap();
+    Timeline::received(Ingress::Push, at)
+}
+
+fn claim(id: &JobId) -> ClaimedEntry {
+    ClaimedEntry {
+        job_id: id.clone(),
+        team_id: TeamId::new("team").unwrap(),
+        gateway_id: GatewayId::new("gateway").unwrap(),
+        job_type: "shell_exec".to_owned(),
+        timeline: timeline(),
+        requested_via: Some("cli".to_owned()),
+    }
+}
+
+fn outcome(bytes: Vec<u8>) -> JobOutcome {
+    let Value::Object(fields) = json!({"exit_code": 7, "note": "Größe"}) else {
+        unreachable!()
+    };
+    let raw = [("stdout", bytes), ("stderr", Vec::new())].map(|(key, bytes)| RawField {
+        key: key.to_owned(),
+        bytes,
+    });
+    JobOutcome::Completed {
+        result: JobResult {
+            fields,
+            raw: raw.into(),
+        },
+    }
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from(at * at % 251).unwrap()).collect()
+}
+
+async fn names(journal: &Journal) -> (Vec<String>, Vec<String>) {
+    let found = journal.recover().await.unwrap();
+    (
+        found
+            .interrupted
+            .into_iter()
+            .map(|found| found.entry.job_id.to_string())
+            .collect(),
+        found.unreported.into_iter().map(|id| id.to_string()).collect(),
+    )
+}
+
+#[tokio::test]
+async fn a_job_passes_through_every_state_and_a_restart_between_each() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let (id, entry) = (job(1), claim(&job(1)));
+    let identity = ProcessIdentityRecord {
+        pid: 4_194_303,
+        start_ticks: u64::from(u32::MAX) * 9,
+        pgid: 77,
+        at: timeline().received_at,
+    };
+
+    let running = Running::open(&dir).await;
+    assert_eq!(names(&running.journal).await, (vec![], vec![]));
+    running.journal.claimed(&entry).await.unwrap();
+    running.journal.started(&id, identity).await.unwrap();
+    running.close().await;
+
+    let running = Running::open(&dir).await;
+    let found = running.journal.recover().await.unwrap();
+    assert_eq!(found.interrupted.len(), 1);
+    assert_eq!(found.interrupted[0].entry, entry);
+    assert_eq!(found.interrupted[0].process, Some(identity));
+    let mut steps = timeline();
+    steps.finished_at = Some(steps.received_at);
+    let ended = outcome(noise(300_001));
+    running.journal.finished(&id, &ended, &steps).await.unwrap();
+    running.close().await;
+
+    let running = Running::open(&dir).await;
+    assert_eq!(names(&running.journal).await, (vec![], vec!["job-1".to_owned()]));
+    assert_eq!(running.journal.outcome(&id).await.unwrap(), Some((ended, steps)));
+    running.journal.reported(&id).await.unwrap();
+    running.close().await;
+
+    let running = Running::open(&dir).await;
+    assert_eq!(names(&running.journal).await, (vec![], vec![]));
+    assert_eq!(running.journal.outcome(&id).await.unwrap(), None);
+    let counts = running.journal.counts().await.unwrap();
+    assert_eq!(
+        counts,
+        Counts {
+            reported: 1,
+            ..Counts::default()
+        }
+    );
+    running.close().await;
+}
+
+#[tokio::test]
+async fn every_ending_and_every_byte_comes_back() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let mut big = outcome(noise(5_000_000));
+    if let JobOutcome::Completed { result } = &mut big {
+        result.raw[1].bytes = vec![0; 5_000_000];
+    }
+    let endings = [
+        big,
+        outcome(Vec::new()),
+        JobOutcome::failed("no", [("job_type", json!("x"))]),
+        JobOutcome::cancelled("stopped", []),
+    ];
+    for (name, ending) in endings.into_iter().enumerate() {
+        let id = job(name);
+        running.journal.claimed(&claim(&id)).await.unwrap();
+        running.journal.finished(&id, &ending, &timeline()).await.unwrap();
+        let (found, _) = running.journal.outcome(&id).await.unwrap().unwrap();
+        assert_eq!(found, ending);
+        // Storing it again replaces it.
+        running.journal.finished(&id, &ending, &timeline()).await.unwrap();
+        assert_eq!(running.journal.outcome(&id).await.unwrap().unwrap().0, ending);
+    }
+    for name in 0..4 {
+        running.journal.reported(&job(name)).await.unwrap();
+    }
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_refused_result_is_kept_and_no_longer_tried() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let id = job(1);
+    running.journal.claimed(&claim(&id)).await.unwrap();
+    running
+        .journal
+        .finished(&id, &outcome(noise(10)), &timeline())
+        .await
+        .unwrap();
+    running.journal.set_aside(&id, "403").await.unwrap();
+    assert_eq!(names(&running.journal).await, (vec![], vec![]));
+    assert_eq!(running.journal.counts().await.unwrap().set_aside, 1);
+    assert!(running.journal.outcome(&id).await.unwrap().is_some());
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_row_given_out_again_starts_anew() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let id = job(1);
+    running.journal.claimed(&claim(&id)).await.unwrap();
+    running
+        .journal
+        .finished(&id, &outcome(noise(10)), &timeline())
+        .await
+        .unwrap();
+    running.journal.reported(&id).await.unwrap();
+    running.journal.claimed(&claim(&id)).await.unwrap();
+    assert_eq!(names(&running.journal).await, (vec!["job-1".to_owned()], vec![]));
+    running.close().await;
+}
+
+#[tokio::test]
+async fn what_was_never_claimed_cannot_end() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let error = running
+        .journal
+        .finished(&job(1), &outcome(noise(10)), &timeline())
+        .await;
+    assert!(matches!(error, Err(JournalError::Unknown(_))), "{error:?}");
+    let error = running.journal.set_aside(&job(1), "x").await;
+    assert!(matches!(error, Err(JournalError::Unknown(_))), "{error:?}");
+    running.close().await;
+}
+
+#[tokio::test]
+async fn one_bad_write_takes_no_other_of_its_group_with_it() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let opened = Journal::open(&dir).await.unwrap();
+    let (good, bad, journal) = (job(1), job(2), &opened.journal);
+    let entry = claim(&good);
+    // All three wait before the writer runs, so they share a transaction.
+    let work = async {
+        let writes = async {
+            tokio::join!(
+                journal.claimed(&entry),
+                journal.set_aside(&bad, "x"),
+                journal.set_aside(&good, "y")
+            )
+        };
+        writes.await
+    };
+    let mut writer = JoinSet::new();
+    let mut work = std::pin::pin!(work);
+    assert!(futures_util::poll!(work.as_mut()).is_pending());
+    writer.spawn(opened.writer.run());
+    let (first, second, third) = work.await;
+    first.unwrap();
+    assert!(matches!(second, Err(JournalError::Unknown(id)) if id == bad));
+    third.unwrap();
+    assert_eq!(journal.counts().await.unwrap().set_aside, 1);
+}
+
+#[tokio::test]
+async fn many_jobs_at_once_are_each_there_once() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let mut jobs = JoinSet::new();
+    for name in 0..300 {
+        let journal = running.journal.clone();
+        jobs.spawn(async move {
+            let id = job(name);
+            journal.claimed(&claim(&id)).await.unwrap();
+            journal.finished(&id, &outcome(noise(100)), &timeline()).await.unwrap();
+            if name % 2 == 0 {
+                journal.reported(&id).await.unwrap();
+            }
+        });
+    }
+    jobs.join_all().await;
+    running.close().await;
+    let running = Running::open(&dir).await;
+    let counts = running.journal.counts().await.unwrap();
+    let expected = Counts {
+        unreported: 150,
+        reported: 150,
+        ..Counts::default()
+    };
+    assert_eq!(counts, expected);
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_confirmation_nobody_waits_for_reaches_the_disk_soon() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    running.journal.claimed(&claim(&job(1))).await.unwrap();
+    running.journal.reported(&job(1)).await.unwrap();
+    eventually("the confirmation in a copy of the files", || async {
+        let (_other, copy) = copied(&dir, |_| {});
+        let running = Running::open(&copy).await;
+        let counts = running.journal.counts().await.unwrap();
+        running.close().await;
+        (counts.reported == 1).then_some(())
+    })
+    .await;
+    running.close().await;
+}
+
+/// A copy of the journal's files as a crash would leave them, changed by `damage`.
+fn copied(dir: &OwnerDir, damage: impl FnOnce(&Path)) -> (tempfile::TempDir, OwnerDir) {
+    let (home, paths) = home();
+    let copy = OwnerDir::open_or_create(&paths.dir).unwrap();
+    for name in ["journal.sqlite", "journal.sqlite-wal"] {
+        if let Some(bytes) = dir.read(name).unwrap() {
+            put(&paths.dir.join(name), &bytes);
+        }
+    }
+    damage(&paths.dir);
+    (home, copy)
+}
+
+fn cut(path: &Path, at: u64) {
+    fs::File::options().write(true).open(path).unwrap().set_len(at).unwrap();
+}
+
+#[tokio::test]
+async fn a_log_cut_at_any_byte_loses_its_tail_only() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let mut sizes = Vec::new();
+    let wal = paths.dir.join("journal.sqlite-wal");
+    for name in 0..8 {
+        let id = job(name);
+        running.journal.claimed(&claim(&id)).await.unwrap();
+        running
+            .journal
+            .finished(&id, &outcome(noise(2_000)), &timeline())
+            .await
+            .unwrap();
+        sizes.push(fs::metadata(&wal).unwrap().len());
+    }
+    let whole = *sizes.last().unwrap();
+    for step in 0..60_u64 {
+        let at = step * 7_919 % whole;
+        let (_copy_home, copy) = copied(&dir, |copy| cut(&copy.join("journal.sqlite-wal"), at));
+        let running = Running::open(&copy).await;
+        let acknowledged = sizes.iter().filter(|size| **size <= at).count();
+        let (interrupted, unreported) = names(&running.journal).await;
+        // A cut before the tables were made leaves an empty journal, never a refused one.
+        assert!(unreported.len() >= acknowledged, "cut at {at}: {unreported:?}");
+        let found = [unreported.clone(), interrupted].concat();
+        let expected: Vec<_> = (0..found.len()).map(|name| format!("job-{name}")).collect();
+        assert_eq!(found, expected, "cut at {at}");
+        for (name, _) in unreported.iter().enumerate() {
+            let (found, _) = running.journal.outcome(&job(name)).await.unwrap().unwrap();
+            assert_eq!(found, outcome(noise(2_000)), "cut at {at}");
+        }
+        running.journal.claimed(&claim(&job("new"))).await.unwrap();
+        running.close().await;
+    }
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    running.journal.claimed(&claim(&job(1))).await.unwrap();
+    running.close().await;
+    let size = fs::metadata(paths.journal()).unwrap().len();
+    let damages: [&dyn Fn(&Path); 4] = [
+        &|dir| put(&dir.join("journal.sqlite"), &noise(20_000)),
+        &|dir| cut(&dir.join("journal.sqlite"), size - 4096 - 7),
+        &|dir| cut(&dir.join("journal.sqlite"), 50),
+        &|dir| {
+            let mut bytes = fs::read(dir.join("journal.sqlite")).unwrap();
+            bytes[4096..].fill(0xA5);
+            put(&dir.join("journal.sqlite"), &bytes);
+        },
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let (_copy_home, copy) = copied(&dir, damage);
+        let running = Running::open(&copy).await;
+        let aside = running
+            .set_aside
+            .clone()
+            .unwrap_or_else(|| panic!("damage {number} not seen"));
+        let name = aside.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.starts_with("journal.sqlite.corrupt-"), "{name}");
+        assert!(aside.is_file());
+        running.journal.claimed(&claim(&job(2))).await.unwrap();
+        assert_eq!(names(&running.journal).await.0, ["job-2"]);
+        running.close().await;
+        let running = Running::open(&copy).await;
+        assert_eq!(running.set_aside, None);
+        running.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_newer_journal_is_refused_and_left_alone() {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    Running::open(&dir).await.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(paths.journal());
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 99")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let error = Journal::open(&dir).await.unwrap_err();
+    assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error}");
+    assert!(error.to_string().contains("newer version"));
+    assert!(paths.journal().is_file());
+}
+
+#[tokio::test]
+async fn a_journal_has_one_owner() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    running.journal.claimed(&claim(&job(1))).await.unwrap();
+    let error = Journal::open(&dir).await.unwrap_err();
+    assert!(matches!(error, JournalError::Busy { .. }), "{error}");
+    for name in dir.names().unwrap() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(paths.dir.join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", name.display());
+    }
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_linked_journal_is_not_opened() {
+    let (home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let victim = home.path().join("victim");
+    put(&victim, b"precious");
+    std::os::unix::fs::symlink(&victim, paths.journal()).unwrap();
+    assert!(matches!(Journal::open(&dir).await, Err(JournalError::File(_))));
+    fs::remove_file(paths.journal()).unwrap();
+    std::os::unix::fs::symlink(&victim, paths.dir.join("journal.sqlite-wal")).unwrap();
+    assert!(matches!(Journal::open(&dir).await, Err(JournalError::File(_))));
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_claims_and_loses_nothing_that_was_acknowledged() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let status = tokio::task::spawn_blocking(move || run_child("fill_the_journal", &paths).wait());
+    assert!(status.await.unwrap().unwrap().success());
+    let acknowledged = String::from_utf8(dir.read("acknowledged").unwrap().unwrap()).unwrap();
+    let running = Running::open(&dir).await;
+    assert_eq!(running.set_aside, None);
+    let mut expected: Vec<_> = acknowledged.lines().map(str::to_owned).collect();
+    let (mut found, _) = names(&running.journal).await;
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    running.close().await;
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
+    use std::io::{BufRead as _, BufReader};
+    for round in 0..5_u32 {
+        let (_home, paths) = home();
+        let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+        drop(dir.append("acknowledged").unwrap());
+        let (file, wanted) = (paths.dir.join("acknowledged"), 10 + round as usize * 17);
+        let killing = tokio::task::spawn_blocking(move || {
+            let mut child = run_child("claim_for_ever", &paths);
+            crate::state::wait_for(|| BufReader::new(fs::File::open(&file).unwrap()).lines().count() >= wanted);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        });
+        killing.await.unwrap();
+        let text = String::from_utf8(dir.read("acknowledged").unwrap().unwrap()).unwrap();
+        let running = Running::open(&dir).await;
+        assert_eq!(running.set_aside, None);
+        let (found, _) = names(&running.journal).await;
+        for name in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            assert!(found.iter().any(|found| found == name), "{name} is lost");
+        }
+        running.close().await;
+    }
+}
+
+/// The other process of the tests above.
+pub(crate) fn child(task: &str, paths: &Paths) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    runtime.block_on(async {
+        let running = Running::open(&dir).await;
+        if task == "claim_for_ever" {
+            for name in 0.. {
+                acknowledge(&dir, &running.journal, name).await.unwrap();
+            }
+        }
+        crate::state::limit_file_size(200_000);
+        let mut refused = 0;
+        for name in 0..400 {
+            if acknowledge(&dir, &running.journal, name).await.is_err() {
+                refused += 1;
+            }
+        }
+        assert!(refused > 0, "the limit was never met");
+        crate::state::limit_file_size(u64::MAX);
+        acknowledge(&dir, &running.journal, 1_000).await.unwrap();
+        running.close().await;
+    });
+}
+
+async fn acknowledge(dir: &OwnerDir, journal: &Journal, name: u32) -> Result<(), JournalError> {
+    use std::io::Write as _;
+    journal.claimed(&claim(&job(name))).await?;
+    writeln!(dir.append("acknowledged").unwrap(), "{}", job(name)).unwrap();
+    Ok(())
+}
