@@ -142,8 +142,9 @@ mod tests {
     use crate::control_plane::registry::GATEWAY_JOBS;
 
     fn arg(column: &str, json: &str) -> Result<Arg, String> {
-        let raw: &RawValue = serde_json::from_str(json).unwrap();
-        argument(GATEWAY_JOBS.column(column).unwrap(), raw).map_err(|problem| problem.code)
+        let raw = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let column = GATEWAY_JOBS.column(column).ok_or("no such column")?;
+        argument(column, raw).map_err(|problem| problem.code)
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn conflict_key(call: &Call) -> Result<Vec<&'static Column>, Problem> {
         return Ok(table.primary_key.iter().filter_map(|name| table.column(name)).collect());
     };
     let same = |key: &&[&str]| key.len() == asked.len() && asked.iter().all(|column| key.contains(&column.name));
-    if [table.primary_key].iter().chain(table.unique).any(|key| same(key)) {
+    if [table.primary_key].iter().chain(table.unique).any(same) {
         return Ok(asked.clone());
     }
     Err(Problem::new(
