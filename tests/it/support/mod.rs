@@ -8,3 +8,4 @@ pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod scripted_server;
 pub(crate) mod ws;
+pub(crate) mod state_dir;
