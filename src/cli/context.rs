@@ -37,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) paths: Paths,
     /// Flags about places and agent CLIs.
     pub(crate) places: Places,
+    /// Whether more details are wanted.
+    pub(crate) verbose: bool,
     /// The printer.
     pub(crate) out: Output,
 }
@@ -62,6 +64,7 @@ impl Context {
                 env_file,
                 paths,
                 places: common.places.clone(),
+                verbose: common.verbose,
                 out,
             }),
             Err(error) => Err((out, CliError::failed(error.to_string()))),
@@ -194,7 +197,7 @@ impl Context {
 }
 
 impl BackendArgs {
-    fn to_config(&self) -> BackendFlags {
+    pub(crate) fn to_config(&self) -> BackendFlags {
         BackendFlags {
             url: self.supabase_url.clone(),
             anon_key: self.anon_key.clone().map(Secret::new),

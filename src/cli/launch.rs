@@ -185,7 +185,7 @@ fn with_backend(env: ChildEnv, args: &StartArgs) -> ChildEnv {
 
 /// The arguments of the daemon: a `start` with the same effective settings, whatever was typed.
 fn canonical(args: &StartArgs, cx: &Context) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["start".into(), "--foreground".into()];
+    let mut words: Vec<OsString> = vec!["start".into(), "--foreground".into(), "--quiet".into()];
     let mut flag = |name: &str, value: OsString| {
         words.push(name.into());
         words.push(value);

@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::duration;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::{foreground, launch};
+use crate::config::mode;
 
 /// Where the gateway runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -58,6 +59,10 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) drain_timeout: Option<Duration>,
 
+    /// Say nothing on stdout, which is the log
+    #[arg(long, hide = true)]
+    pub(crate) quiet: bool,
+
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
 
@@ -66,18 +71,24 @@ pub(crate) struct StartArgs {
 }
 
 pub(crate) async fn run(args: &StartArgs, cx: &Context) -> CliResult {
-    check_mode(args.mode)?;
+    check_mode(args.mode, cx)?;
     if args.foreground {
         return foreground::run(args, cx).await;
     }
     launch::start_and_report(args, cx).await
 }
 
-fn check_mode(mode: Mode) -> Result<(), CliError> {
-    match mode {
-        Mode::Local => Ok(()),
-        Mode::Managed => Err(CliError::failed("This host is no managed virtual machine.")
-            .detail("--mode managed needs the identity that `gateway bootstrap` writes inside one")
+/// A virtual machine's identity implies the managed mode, and the managed mode needs one.
+fn check_mode(mode: Mode, cx: &Context) -> Result<(), CliError> {
+    let asked = match mode {
+        Mode::Local => mode::Mode::Local,
+        Mode::Managed => mode::Mode::Managed,
+    };
+    let is_guest = cx.sessions().is_vm_guest()?;
+    match mode::Mode::resolve(Some(asked), is_guest) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CliError::failed("This host is no managed virtual machine.")
+            .detail(error.to_string())
             .hint("leave --mode out on a machine of yours")),
     }
 }

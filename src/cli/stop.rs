@@ -122,7 +122,7 @@ async fn stop_daemon(args: &StopArgs, cx: &Context) -> CliResult {
     }
     let details = Details::new().verbose("PID", pid);
     let last = cx.last_exit().filter(|last| last.pid == pid);
-    if last.is_some_and(|last| last.code == Exit::WORK_CANCELLED.0) {
+    if last.is_some_and(|last| last.work_cancelled) {
         cx.out.warn("Gateway stopped; running work was cancelled", &details);
         return Ok(Exit::WORK_CANCELLED);
     }
