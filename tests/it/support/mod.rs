@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
 pub(crate) mod eventually;
+pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod scripted_server;
