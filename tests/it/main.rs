@@ -14,6 +14,7 @@ mod backend_http;
 mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
+mod daemon_jobs;
 mod journal;
 mod log_file;
 mod process;
