@@ -15,6 +15,7 @@ mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
 mod daemon_jobs;
+mod daemon_life;
 mod journal;
 mod log_file;
 mod process;

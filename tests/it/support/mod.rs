@@ -6,5 +6,6 @@ pub(crate) mod daemon;
 pub(crate) mod eventually;
 pub(crate) mod plane;
 pub(crate) mod postgres;
+pub(crate) mod recorder;
 pub(crate) mod scripted_server;
 pub(crate) mod ws;
