@@ -136,4 +136,18 @@ mod tests {
         let error = read(Path::new("/nowhere/.env")).unwrap_err();
         assert_eq!(error.to_string(), "environment file not found: /nowhere/.env");
     }
+
+    #[test]
+    fn values_are_read_and_a_malformed_line_is_not_quoted() {
+        use std::io::Write as _;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"# note\nexport A=1\nB='x $y' # why\nC=\"two\\nlines\"\n")
+            .unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = [pair("A", "1"), pair("B", "x $y"), pair("C", "two\nlines")];
+        assert_eq!(read(file.path()).unwrap(), expected);
+        file.write_all(b"hunter2 is no pair\n").unwrap();
+        let error = read(file.path()).unwrap_err().to_string();
+        assert!(error.contains("entry 4") && !error.contains("hunter2"), "{error}");
+    }
 }

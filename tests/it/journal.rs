@@ -1,9 +1,8 @@
-//! The journal: what was acknowledged is there after any crash, and damage never stops the daemon.
+//! The journal: each job's way through it.
 
 use std::fs;
 use std::path::Path;
 
-use gateway::config::paths::Paths;
 use gateway::domain::clock;
 use gateway::domain::ids::{GatewayId, JobId, TeamId};
 use gateway::domain::job::{Ingress, JobOutcome, JobResult, RawField, Timeline};
@@ -12,18 +11,18 @@ use gateway::state::journal::{ClaimedEntry, Counts, Journal, JournalError, Proce
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::state::{home, put, run_child};
 use crate::support::eventually::eventually;
+use crate::support::state_dir::{home, put};
 
 /// An open journal whose writer runs; [`Running::close`] waits for its end.
 pub(crate) struct Running {
-    journal: Journal,
+    pub(crate) journal: Journal,
     writer: JoinSet<()>,
-    set_aside: Option<std::path::PathBuf>,
+    pub(crate) set_aside: Option<std::path::PathBuf>,
 }
 
 impl Running {
-    async fn open(dir: &OwnerDir) -> Self {
+    pub(crate) async fn open(dir: &OwnerDir) -> Self {
         let opened = Journal::open(dir).await.unwrap();
         let mut writer = JoinSet::new();
         writer.spawn(opened.writer.run());
@@ -34,22 +33,22 @@ impl Running {
         }
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         drop(self.journal);
         self.writer.join_all().await;
     }
 }
 
-fn job(name: impl std::fmt::Display) -> JobId {
+pub(crate) fn job(name: impl std::fmt::Display) -> JobId {
     JobId::new(format!("job-{name}")).unwrap()
 }
 
-fn timeline() -> Timeline {
+pub(crate) fn timeline() -> Timeline {
     let at = jiff::Timestamp::from_millisecond(clock::now().as_millisecond()).unwrap();
     Timeline::received(Ingress::Push, at)
 }
 
-fn claim(id: &JobId) -> ClaimedEntry {
+pub(crate) fn claim(id: &JobId) -> ClaimedEntry {
     ClaimedEntry {
         job_id: id.clone(),
         team_id: TeamId::new("team").unwrap(),
@@ -60,7 +59,7 @@ fn claim(id: &JobId) -> ClaimedEntry {
     }
 }
 
-fn outcome(bytes: Vec<u8>) -> JobOutcome {
+pub(crate) fn outcome(bytes: Vec<u8>) -> JobOutcome {
     let Value::Object(fields) = json!({"exit_code": 7, "note": "Größe"}) else {
         unreachable!()
     };
@@ -76,11 +75,11 @@ fn outcome(bytes: Vec<u8>) -> JobOutcome {
     }
 }
 
-fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|at| u8::try_from(at * at % 251).unwrap()).collect()
 }
 
-async fn names(journal: &Journal) -> (Vec<String>, Vec<String>) {
+pub(crate) async fn names(journal: &Journal) -> (Vec<String>, Vec<String>) {
     let found = journal.recover().await.unwrap();
     (
         found
@@ -301,97 +300,41 @@ async fn a_confirmation_nobody_waits_for_reaches_the_disk_soon() {
     running.close().await;
 }
 
-/// A copy of the journal's files as a crash would leave them, changed by `damage`.
-fn copied(dir: &OwnerDir, damage: impl FnOnce(&Path)) -> (tempfile::TempDir, OwnerDir) {
-    let (home, paths) = home();
-    let copy = OwnerDir::open_or_create(&paths.dir).unwrap();
-    for name in ["journal.sqlite", "journal.sqlite-wal"] {
-        if let Some(bytes) = dir.read(name).unwrap() {
-            put(&paths.dir.join(name), &bytes);
-        }
-    }
-    damage(&paths.dir);
-    (home, copy)
-}
-
-fn cut(path: &Path, at: u64) {
-    fs::File::options().write(true).open(path).unwrap().set_len(at).unwrap();
-}
-
 #[tokio::test]
-async fn a_log_cut_at_any_byte_loses_its_tail_only() {
+async fn old_confirmed_entries_go_and_the_file_shrinks() {
+    use sqlx::{ConnectOptions as _, Connection as _};
     let (_home, paths) = home();
     let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
     let running = Running::open(&dir).await;
-    let mut sizes = Vec::new();
-    let wal = paths.dir.join("journal.sqlite-wal");
-    for name in 0..8 {
+    for name in 0..4 {
         let id = job(name);
         running.journal.claimed(&claim(&id)).await.unwrap();
-        running
-            .journal
-            .finished(&id, &outcome(noise(2_000)), &timeline())
-            .await
-            .unwrap();
-        sizes.push(fs::metadata(&wal).unwrap().len());
-    }
-    let whole = *sizes.last().unwrap();
-    for step in 0..60_u64 {
-        let at = step * 7_919 % whole;
-        let (_copy_home, copy) = copied(&dir, |copy| cut(&copy.join("journal.sqlite-wal"), at));
-        let running = Running::open(&copy).await;
-        let acknowledged = sizes.iter().filter(|size| **size <= at).count();
-        let (interrupted, unreported) = names(&running.journal).await;
-        // A cut before the tables were made leaves an empty journal, never a refused one.
-        assert!(unreported.len() >= acknowledged, "cut at {at}: {unreported:?}");
-        let found = [unreported.clone(), interrupted].concat();
-        let expected: Vec<_> = (0..found.len()).map(|name| format!("job-{name}")).collect();
-        assert_eq!(found, expected, "cut at {at}");
-        for (name, _) in unreported.iter().enumerate() {
-            let (found, _) = running.journal.outcome(&job(name)).await.unwrap().unwrap();
-            assert_eq!(found, outcome(noise(2_000)), "cut at {at}");
+        let ended = outcome(noise(1_000_000));
+        running.journal.finished(&id, &ended, &timeline()).await.unwrap();
+        if name < 3 {
+            running.journal.reported(&id).await.unwrap();
         }
-        running.journal.claimed(&claim(&job("new"))).await.unwrap();
-        running.close().await;
     }
     running.close().await;
-}
-
-#[tokio::test]
-async fn a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
-    let (_home, paths) = home();
-    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    assert!(fs::metadata(paths.journal()).unwrap().len() < 2_000_000);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(paths.journal());
+    let mut connection = options.connect().await.unwrap();
+    let aged = "UPDATE entries SET reported_at = 1000 WHERE job_id IN ('job-0', 'job-1')";
+    sqlx::raw_sql(aged).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
     let running = Running::open(&dir).await;
-    running.journal.claimed(&claim(&job(1))).await.unwrap();
+    running.journal.claimed(&claim(&job(9))).await.unwrap();
+    let counts = running.journal.counts().await.unwrap();
+    let expected = Counts {
+        running: 1,
+        unreported: 1,
+        reported: 1,
+        set_aside: 0,
+    };
+    assert_eq!(counts, expected);
+    let (kept, _) = running.journal.outcome(&job(3)).await.unwrap().unwrap();
+    assert_eq!(kept, outcome(noise(1_000_000)));
     running.close().await;
-    let size = fs::metadata(paths.journal()).unwrap().len();
-    let damages: [&dyn Fn(&Path); 4] = [
-        &|dir| put(&dir.join("journal.sqlite"), &noise(20_000)),
-        &|dir| cut(&dir.join("journal.sqlite"), size - 4096 - 7),
-        &|dir| cut(&dir.join("journal.sqlite"), 50),
-        &|dir| {
-            let mut bytes = fs::read(dir.join("journal.sqlite")).unwrap();
-            bytes[4096..].fill(0xA5);
-            put(&dir.join("journal.sqlite"), &bytes);
-        },
-    ];
-    for (number, damage) in damages.into_iter().enumerate() {
-        let (_copy_home, copy) = copied(&dir, damage);
-        let running = Running::open(&copy).await;
-        let aside = running
-            .set_aside
-            .clone()
-            .unwrap_or_else(|| panic!("damage {number} not seen"));
-        let name = aside.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(name.starts_with("journal.sqlite.corrupt-"), "{name}");
-        assert!(aside.is_file());
-        running.journal.claimed(&claim(&job(2))).await.unwrap();
-        assert_eq!(names(&running.journal).await.0, ["job-2"]);
-        running.close().await;
-        let running = Running::open(&copy).await;
-        assert_eq!(running.set_aside, None);
-        running.close().await;
-    }
 }
 
 #[tokio::test]
@@ -443,80 +386,15 @@ async fn a_linked_journal_is_not_opened() {
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
 }
 
-#[tokio::test]
-async fn a_full_disk_refuses_claims_and_loses_nothing_that_was_acknowledged() {
-    let (_home, paths) = home();
-    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
-    let status = tokio::task::spawn_blocking(move || run_child("fill_the_journal", &paths).wait());
-    assert!(status.await.unwrap().unwrap().success());
-    let acknowledged = String::from_utf8(dir.read("acknowledged").unwrap().unwrap()).unwrap();
-    let running = Running::open(&dir).await;
-    assert_eq!(running.set_aside, None);
-    let mut expected: Vec<_> = acknowledged.lines().map(str::to_owned).collect();
-    let (mut found, _) = names(&running.journal).await;
-    expected.sort();
-    found.sort();
-    assert_eq!(found, expected);
-    running.close().await;
-}
-
-#[tokio::test]
-async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
-    use std::io::{BufRead as _, BufReader};
-    for round in 0..5_u32 {
-        let (_home, paths) = home();
-        let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
-        drop(dir.append("acknowledged").unwrap());
-        let (file, wanted) = (paths.dir.join("acknowledged"), 10 + round as usize * 17);
-        let killing = tokio::task::spawn_blocking(move || {
-            let mut child = run_child("claim_for_ever", &paths);
-            crate::state::wait_for(|| BufReader::new(fs::File::open(&file).unwrap()).lines().count() >= wanted);
-            child.kill().unwrap();
-            child.wait().unwrap();
-        });
-        killing.await.unwrap();
-        let text = String::from_utf8(dir.read("acknowledged").unwrap().unwrap()).unwrap();
-        let running = Running::open(&dir).await;
-        assert_eq!(running.set_aside, None);
-        let (found, _) = names(&running.journal).await;
-        for name in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
-            assert!(found.iter().any(|found| found == name), "{name} is lost");
+/// A copy of the journal's files as a crash would leave them, changed by `damage`.
+pub(crate) fn copied(dir: &OwnerDir, damage: impl FnOnce(&Path)) -> (tempfile::TempDir, OwnerDir) {
+    let (home, paths) = home();
+    let copy = OwnerDir::open_or_create(&paths.dir).unwrap();
+    for name in ["journal.sqlite", "journal.sqlite-wal"] {
+        if let Some(bytes) = dir.read(name).unwrap() {
+            put(&paths.dir.join(name), &bytes);
         }
-        running.close().await;
     }
-}
-
-/// The other process of the tests above.
-pub(crate) fn child(task: &str, paths: &Paths) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
-    runtime.block_on(async {
-        let running = Running::open(&dir).await;
-        if task == "claim_for_ever" {
-            for name in 0.. {
-                acknowledge(&dir, &running.journal, name).await.unwrap();
-            }
-        }
-        crate::state::limit_file_size(200_000);
-        let mut refused = 0;
-        for name in 0..400 {
-            if acknowledge(&dir, &running.journal, name).await.is_err() {
-                refused += 1;
-            }
-        }
-        assert!(refused > 0, "the limit was never met");
-        crate::state::limit_file_size(u64::MAX);
-        acknowledge(&dir, &running.journal, 1_000).await.unwrap();
-        running.close().await;
-    });
-}
-
-async fn acknowledge(dir: &OwnerDir, journal: &Journal, name: u32) -> Result<(), JournalError> {
-    use std::io::Write as _;
-    journal.claimed(&claim(&job(name))).await?;
-    writeln!(dir.append("acknowledged").unwrap(), "{}", job(name)).unwrap();
-    Ok(())
+    damage(&paths.dir);
+    (home, copy)
 }

@@ -7,7 +7,7 @@ use gateway::config::paths::Paths;
 use gateway::state::fs::OwnerDir;
 use gateway::state::log_file::{Follower, Limits, RotatingLog, tail};
 
-use crate::state::{home, put, run_child};
+use crate::support::state_dir::{home, limit_file_size, put, run_child};
 
 const SMALL: Limits = Limits {
     file_bytes: 1_000,
@@ -124,9 +124,9 @@ fn a_full_disk_costs_lines_and_nothing_else() {
 pub(crate) fn child(paths: &Paths) {
     let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
     let mut log = RotatingLog::with_limits(dir, "gateway.log", Limits::default()).unwrap();
-    crate::state::limit_file_size(3_000);
+    limit_file_size(3_000);
     write(&log, 0..100);
     assert!(log.dropped() > 0);
-    crate::state::limit_file_size(u64::MAX);
+    limit_file_size(u64::MAX);
     log.write_all(b"at last\n").unwrap();
 }

@@ -77,5 +77,5 @@ pub(super) const PRUNE: [&str; 5] = [
     // An open entry may be in the middle of storing its pieces.
     "DELETE FROM output WHERE 0 <= ? AND job_id NOT IN (SELECT job_id FROM entries WHERE reported_at IS NULL)",
 ];
-/// Gives freed pages back, a megabyte at a time.
-pub(super) const SHRINK: &str = "PRAGMA incremental_vacuum(256)";
+/// Gives freed pages back, some megabytes at a time.
+pub(super) const SHRINK: &str = "PRAGMA incremental_vacuum(4096)";

@@ -44,6 +44,7 @@ impl JournalWriter {
             self.take(op).await;
         }
         self.commit().await;
+        self.shrink().await;
         if let Err(error) = self.connection.close().await {
             tracing::warn!(%error, "the journal did not close cleanly");
         }
@@ -58,6 +59,7 @@ impl JournalWriter {
             Ok(op) => op,
             Err(_elapsed) => {
                 self.commit().await;
+                self.shrink().await;
                 self.waiting.recv().await
             }
         }
@@ -123,6 +125,13 @@ impl JournalWriter {
         for waiting in group {
             let outcome = write_all(&mut self.connection, std::slice::from_ref(&waiting)).await;
             answered(waiting.1, outcome);
+        }
+    }
+
+    /// Confirmed results leave free pages; with nothing else to do, they go back to the disk.
+    async fn shrink(&mut self) {
+        if let Err(error) = plain(&mut self.connection, schema::SHRINK).await {
+            tracing::debug!(%error, "the journal did not shrink");
         }
     }
 
@@ -272,11 +281,7 @@ async fn prune(connection: &mut SqliteConnection) -> Result<(), JournalError> {
             .await
             .map_err(classify)?;
     }
-    sqlx::query(schema::SHRINK)
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(classify)
+    Ok(())
 }
 
 /// Names the one failure callers act upon: no room.

@@ -64,6 +64,16 @@ impl SessionError {
             Self::File(_) | Self::Busy(_) | Self::Encode(_) => false,
         }
     }
+
+    /// Whether the same call may work later: the disk was full, or somebody else was busy with the file.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_full(),
+            Self::Busy(_) => true,
+            Self::Corrupt { .. } | Self::Incomplete { .. } | Self::NotPaired { .. } | Self::Encode(_) => false,
+        }
+    }
 }
 
 impl From<LockError> for SessionError {

@@ -9,3 +9,4 @@ pub(crate) mod postgres;
 pub(crate) mod recorder;
 pub(crate) mod scripted_server;
 pub(crate) mod ws;
+pub(crate) mod state_dir;

@@ -1,0 +1,177 @@
+//! The journal under faults: what was acknowledged is there after any crash, and damage never stops the daemon.
+
+use std::fs;
+use std::path::Path;
+
+use gateway::config::paths::Paths;
+use gateway::state::fs::OwnerDir;
+use gateway::state::journal::{Journal, JournalError};
+
+use crate::journal::{Running, claim, copied, job, names, noise, outcome, timeline};
+use crate::support::state_dir::{home, limit_file_size, put, run_child, wait_for};
+
+fn cut(path: &Path, at: u64) {
+    fs::File::options().write(true).open(path).unwrap().set_len(at).unwrap();
+}
+
+#[tokio::test]
+async fn a_log_cut_at_any_byte_loses_its_tail_only() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let mut sizes = Vec::new();
+    let wal = paths.dir.join("journal.sqlite-wal");
+    for name in 0..8 {
+        let id = job(name);
+        running.journal.claimed(&claim(&id)).await.unwrap();
+        running
+            .journal
+            .finished(&id, &outcome(noise(2_000)), &timeline())
+            .await
+            .unwrap();
+        sizes.push(fs::metadata(&wal).unwrap().len());
+    }
+    let whole = *sizes.last().unwrap();
+    for step in 0..60_u64 {
+        let at = step * 7_919 % whole;
+        let (_copy_home, copy) = copied(&dir, |copy| cut(&copy.join("journal.sqlite-wal"), at));
+        let running = Running::open(&copy).await;
+        let acknowledged = sizes.iter().filter(|size| **size <= at).count();
+        let (interrupted, unreported) = names(&running.journal).await;
+        // A cut before the tables were made leaves an empty journal, never a refused one.
+        assert!(unreported.len() >= acknowledged, "cut at {at}: {unreported:?}");
+        let found = [unreported.clone(), interrupted].concat();
+        let expected: Vec<_> = (0..found.len()).map(|name| format!("job-{name}")).collect();
+        assert_eq!(found, expected, "cut at {at}");
+        for (name, _) in unreported.iter().enumerate() {
+            let (found, _) = running.journal.outcome(&job(name)).await.unwrap().unwrap();
+            assert_eq!(found, outcome(noise(2_000)), "cut at {at}");
+        }
+        running.journal.claimed(&claim(&job("new"))).await.unwrap();
+        running.close().await;
+    }
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    running.journal.claimed(&claim(&job(1))).await.unwrap();
+    running.close().await;
+    let size = fs::metadata(paths.journal()).unwrap().len();
+    let damages: [&dyn Fn(&Path); 4] = [
+        &|dir| put(&dir.join("journal.sqlite"), &noise(20_000)),
+        &|dir| cut(&dir.join("journal.sqlite"), size - 4096 - 7),
+        &|dir| cut(&dir.join("journal.sqlite"), 50),
+        &|dir| {
+            let mut bytes = fs::read(dir.join("journal.sqlite")).unwrap();
+            bytes[4096..].fill(0xA5);
+            put(&dir.join("journal.sqlite"), &bytes);
+        },
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let (_copy_home, copy) = copied(&dir, damage);
+        let running = Running::open(&copy).await;
+        let aside = running
+            .set_aside
+            .clone()
+            .unwrap_or_else(|| panic!("damage {number} not seen"));
+        let name = aside.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.starts_with("journal.sqlite.corrupt-"), "{name}");
+        assert!(aside.is_file());
+        running.journal.claimed(&claim(&job(2))).await.unwrap();
+        assert_eq!(names(&running.journal).await.0, ["job-2"]);
+        running.close().await;
+        let running = Running::open(&copy).await;
+        assert_eq!(running.set_aside, None);
+        running.close().await;
+    }
+}
+
+#[tokio::test]
+async fn wherever_the_disk_fills_up_claims_are_refused_and_none_that_was_acknowledged_is_lost() {
+    // The first file to grow is the write-ahead log, so each limit fails another write of it.
+    for limit in (60_000_u64..220_000).step_by(13_001) {
+        let (_home, paths) = home();
+        let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+        let task = format!("fill_the_journal {limit}");
+        let child = tokio::task::spawn_blocking(move || run_child(&task, &paths).wait());
+        assert!(child.await.unwrap().unwrap().success(), "limit {limit}");
+        let acknowledged = String::from_utf8(dir.read("acknowledged").unwrap().unwrap()).unwrap();
+        let running = Running::open(&dir).await;
+        assert_eq!(running.set_aside, None);
+        let mut expected: Vec<_> = acknowledged.lines().map(str::to_owned).collect();
+        let (mut found, _) = names(&running.journal).await;
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "limit {limit}");
+        running.close().await;
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
+    use std::io::{BufRead as _, BufReader};
+    for round in 0..5_u32 {
+        let (_home, paths) = home();
+        let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+        drop(dir.append("acknowledged").unwrap());
+        let (file, wanted) = (paths.dir.join("acknowledged"), 10 + round as usize * 17);
+        let killing = tokio::task::spawn_blocking(move || {
+            let mut child = run_child("claim_for_ever", &paths);
+            wait_for(|| BufReader::new(fs::File::open(&file).unwrap()).lines().count() >= wanted);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        });
+        killing.await.unwrap();
+        let text = String::from_utf8(dir.read("acknowledged").unwrap().unwrap()).unwrap();
+        let running = Running::open(&dir).await;
+        assert_eq!(running.set_aside, None);
+        let (found, _) = names(&running.journal).await;
+        for name in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            assert!(found.iter().any(|found| found == name), "{name} is lost");
+        }
+        running.close().await;
+    }
+}
+
+/// The other process of the tests above.
+pub(crate) fn child(task: &str, paths: &Paths) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    runtime.block_on(async {
+        let running = Running::open(&dir).await;
+        match task.split_once(' ') {
+            Some((_, limit)) => fill(&dir, &running.journal, limit.parse().unwrap()).await,
+            None => {
+                for name in 0.. {
+                    acknowledge(&dir, &running.journal, name).await.unwrap();
+                }
+            }
+        }
+        running.close().await;
+    });
+}
+
+async fn fill(dir: &OwnerDir, journal: &Journal, limit: u64) {
+    limit_file_size(limit);
+    let mut refused = 0;
+    for name in 0..60 {
+        refused += u32::from(acknowledge(dir, journal, name).await.is_err());
+    }
+    assert!(refused > 0, "the limit was never met");
+    limit_file_size(u64::MAX);
+    acknowledge(dir, journal, 1_000).await.unwrap();
+}
+
+async fn acknowledge(dir: &OwnerDir, journal: &Journal, name: u32) -> Result<(), JournalError> {
+    use std::io::Write as _;
+    journal.claimed(&claim(&job(name))).await?;
+    writeln!(dir.append("acknowledged").unwrap(), "{}", job(name)).unwrap();
+    Ok(())
+}
