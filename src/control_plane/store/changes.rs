@@ -122,7 +122,7 @@ impl Store {
                     .bind(ColumnType::Text, Arg::Text(position.txid.to_string()))
                     .push("::xid8,")
                     .bind(ColumnType::Int8, Arg::Int(position.seq))
-                    .push(") AND txid<pg_snapshot_xmin(pg_current_snapshot()) ORDER BY txid,seq LIMIT ")
+                    .push(") AND txid<pg_snapshot_xmin(pg_current_snapshot()) ORDER BY change_log.txid,change_log.seq LIMIT ")
                     .bind(ColumnType::Int8, limit);
                 exec::changes_postgres(&mut *exec::acquire(pool).await?, buf).await?
             }
