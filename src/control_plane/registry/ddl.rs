@@ -235,3 +235,55 @@ fn postgres_small(column: &Column) -> String {
          concat(',\"{name}\":',coalesce(to_json(NEW.\"{name}\")::text,'null')) ELSE '' END"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_changes_on_purpose_only() {
+        insta::assert_snapshot!("sqlite", script(Dialect::Sqlite));
+        insta::assert_snapshot!("postgres", script(Dialect::Postgres));
+    }
+
+    #[test]
+    fn keys_name_columns_that_exist() {
+        for table in TABLES {
+            let own = [table.primary_key]
+                .into_iter()
+                .chain(table.unique.iter().copied())
+                .chain(table.indexes.iter().copied());
+            for name in own
+                .flatten()
+                .chain(table.foreign_keys.iter().flat_map(|key| key.columns))
+            {
+                assert!(table.column(name).is_some(), "{}.{name}", table.name);
+            }
+            for key in table.foreign_keys {
+                let parent = TABLES.iter().find(|parent| parent.name == key.table).unwrap();
+                assert!(parent.primary_key == key.references || parent.unique.contains(&key.references));
+            }
+        }
+    }
+
+    #[test]
+    fn policies_name_columns_that_exist() {
+        for table in TABLES {
+            let policies = &table.policies;
+            for policy in [&policies.gateway, &policies.operator, &policies.service] {
+                let rules = [
+                    policy.read.unwrap_or_default(),
+                    policy.insert.map_or(&[], |insert| insert.rows),
+                    policy.insert.map_or(&[], |insert| insert.stamps),
+                    policy.update.map_or(&[], |update| update.rows),
+                    policy.delete.map_or(&[], |delete| delete.rows),
+                ];
+                let columns = policy.insert.map_or(&[][..], |insert| insert.columns).iter();
+                let columns = columns.chain(policy.update.map_or(&[][..], |update| update.columns));
+                for name in rules.into_iter().flatten().map(|rule| &rule.column).chain(columns) {
+                    assert!(table.column(name).is_some(), "{}.{name}", table.name);
+                }
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Tables of the control plane's own: no client ever sees them.
 
+use super::parts::SERVICE;
 use super::policy::{NOBODY, Policies};
-use super::tables::SERVICE;
 use super::{Column, ColumnType, Fill, ForeignKey, Table};
 
 use ColumnType::{Bool, Int8, Text, Timestamptz, Uuid};

@@ -3,15 +3,17 @@
 
 pub mod ddl;
 mod internal;
+mod jobs;
+mod parts;
 mod policy;
+mod subagents;
 mod tables;
 
 pub use internal::{AUTH_REFRESH_TOKENS, AUTH_SESSIONS, OPERATOR_TOKENS, SETTINGS};
+pub use jobs::GATEWAY_JOBS;
 pub use policy::{Delete, Insert, Moves, NOBODY, Owner, Policies, Policy, Rule, Update};
-pub use tables::{
-    GATEWAY_EVENTS, GATEWAY_JOBS, GATEWAY_PAIRING_CODES, SUBAGENT_RUN_EVENTS, SUBAGENT_RUNS, SUBAGENTS, TEAM_GATEWAYS,
-    TEAM_RESOURCES, TEAMS, USERS,
-};
+pub use subagents::{SUBAGENT_RUN_EVENTS, SUBAGENT_RUNS, SUBAGENTS};
+pub use tables::{GATEWAY_EVENTS, GATEWAY_PAIRING_CODES, TEAM_GATEWAYS, TEAM_RESOURCES, TEAMS, USERS};
 
 /// Every table, parents before children.
 pub const TABLES: &[&Table] = &[

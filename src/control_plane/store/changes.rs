@@ -72,6 +72,9 @@ const PRUNE_EVERY: Duration = Duration::from_secs(30);
 /// Changes of other processes are noticed no later than this, notification or not.
 const POLL_SQLITE: Duration = Duration::from_millis(250);
 const POLL_POSTGRES: Duration = Duration::from_secs(1);
+/// After a notification that showed nothing: somebody's open transaction holds the horizon back, briefly.
+const POLL_SOON: Duration = Duration::from_millis(50);
+const SOON_POLLS: u8 = 20;
 /// Channel of the wake-ups on PostgreSQL.
 pub(super) const CHANNEL: &str = "gw_changes";
 
@@ -81,21 +84,27 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn latest_position(&self) -> Result<Position, Problem> {
+        Ok(self.end().await?.0)
+    }
+
+    /// The end of the log, and on PostgreSQL the snapshot that says which commits are before it.
+    async fn end(&self) -> Result<(Position, Option<String>), Problem> {
         let mut buf = SqlBuf::new(self.dialect());
         buf.push(match self.inner.engine {
             Engine::Sqlite { .. } => "SELECT CAST(coalesce(max(seq),0) AS text) FROM change_log",
-            Engine::Postgres(_) => "SELECT pg_snapshot_xmin(pg_current_snapshot())::text",
+            Engine::Postgres(_) => "SELECT pg_current_snapshot()::text",
         });
         let text = self.read(buf).await?.into_iter().next().unwrap_or_default();
         Ok(match self.inner.engine {
-            Engine::Sqlite { .. } => Position {
-                txid: 0,
-                seq: text.parse().unwrap_or_default(),
-            },
-            Engine::Postgres(_) => Position {
-                txid: text.parse::<u64>().unwrap_or_default().saturating_sub(1),
-                seq: i64::MAX,
-            },
+            Engine::Sqlite { .. } => {
+                let seq = text.parse().unwrap_or_default();
+                (Position { txid: 0, seq }, None)
+            }
+            Engine::Postgres(_) => {
+                let xmin = text.split(':').next().and_then(|xmin| xmin.parse::<u64>().ok());
+                let txid = xmin.unwrap_or_default().saturating_sub(1);
+                (Position { txid, seq: i64::MAX }, Some(text))
+            }
         })
     }
 
@@ -107,23 +116,40 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn changes_after(&self, position: Position, limit: u32) -> Result<Vec<Change>, Problem> {
+        self.changes_beyond(position, None, limit).await
+    }
+
+    /// As [`Store::changes_after`], without what the snapshot `known` had already.
+    async fn changes_beyond(
+        &self,
+        position: Position,
+        known: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Change>, Problem> {
         let mut buf = SqlBuf::new(self.dialect());
         let limit = Arg::Int(i64::from(limit));
         let cells = match &self.inner.engine {
             Engine::Sqlite { readers, .. } => {
-                buf.push("SELECT '0',CAST(seq AS text),at,table_name,op,new,old,CAST(cut AS text) FROM change_log WHERE seq>")
+                buf.push("SELECT '0',CAST(seq AS text),at,table_name,op,new,old,CAST(cut AS text) ")
+                    .push("FROM change_log WHERE seq>")
                     .bind(ColumnType::Int8, Arg::Int(position.seq))
                     .push(" ORDER BY seq LIMIT ")
                     .bind(ColumnType::Int8, limit);
                 exec::changes_sqlite(&mut *exec::acquire(readers).await?, buf).await?
             }
             Engine::Postgres(pool) => {
-                buf.push("SELECT txid::text,seq::text,at,table_name,op,new,old,cut::int::text FROM change_log WHERE (txid,seq)>(")
+                buf.push("SELECT txid::text,seq::text,at,table_name,op,new,old,cut::int::text ")
+                    .push("FROM change_log WHERE (txid,seq)>(")
                     .bind(ColumnType::Text, Arg::Text(position.txid.to_string()))
                     .push("::xid8,")
                     .bind(ColumnType::Int8, Arg::Int(position.seq))
-                    .push(") AND txid<pg_snapshot_xmin(pg_current_snapshot()) ORDER BY change_log.txid,change_log.seq LIMIT ")
-                    .bind(ColumnType::Int8, limit);
+                    .push(") AND txid<pg_snapshot_xmin(pg_current_snapshot())");
+                if let Some(known) = known {
+                    buf.push(" AND NOT pg_visible_in_snapshot(txid,")
+                        .bind(ColumnType::Text, Arg::Text(known.to_owned()))
+                        .push("::pg_snapshot)");
+                }
+                buf.push(" ORDER BY txid,seq LIMIT ").bind(ColumnType::Int8, limit);
                 exec::changes_postgres(&mut *exec::acquire(pool).await?, buf).await?
             }
         };
@@ -159,11 +185,14 @@ impl Store {
                 Some(listener)
             }
         };
+        let (position, start) = self.end().await?;
         Ok(ChangeFeed {
-            position: self.latest_position().await?,
+            position,
+            start,
             wake: self.subscribe_changes(),
             store: self.clone(),
             listener,
+            soon: 0,
             prune_at: Instant::now() + PRUNE_EVERY,
         })
     }
@@ -198,8 +227,11 @@ fn change(cells: Cells) -> Result<Change, Problem> {
 pub struct ChangeFeed {
     store: Store,
     position: Position,
+    /// What was committed before this feed began, though its place in the log is later.
+    start: Option<String>,
     wake: watch::Receiver<u64>,
     listener: Option<PgListener>,
+    soon: u8,
     prune_at: Instant,
 }
 
@@ -220,9 +252,13 @@ impl ChangeFeed {
     pub async fn next(&mut self) -> Result<Vec<Change>, Problem> {
         loop {
             self.wake.mark_unchanged();
-            let changes = self.store.changes_after(self.position, Self::BATCH).await?;
+            let changes = self
+                .store
+                .changes_beyond(self.position, self.start.as_deref(), Self::BATCH)
+                .await?;
             if let Some(last) = changes.last() {
                 self.position = last.position;
+                self.soon = 0;
                 return Ok(changes);
             }
             if Instant::now() >= self.prune_at {
@@ -235,7 +271,9 @@ impl ChangeFeed {
 
     /// Until a commit here, a notification, or the fallback's time.
     async fn wait(&mut self) {
-        let Self { wake, listener, .. } = self;
+        let Self {
+            wake, listener, soon, ..
+        } = self;
         match listener {
             None => {
                 tokio::select! {
@@ -250,9 +288,10 @@ impl ChangeFeed {
                         std::future::pending::<()>().await;
                     }
                 };
+                let patience = if *soon > 0 { POLL_SOON } else { POLL_POSTGRES };
                 tokio::select! {
-                    () = heard => {}
-                    () = tokio::time::sleep(POLL_POSTGRES) => {}
+                    () = heard => *soon = SOON_POLLS,
+                    () = tokio::time::sleep(patience) => *soon = soon.saturating_sub(1),
                 }
             }
         }

@@ -6,6 +6,10 @@ use crate::control_plane::problem::Problem;
 use crate::control_plane::registry::{TABLES, Table};
 
 /// The SQLSTATE view of any database failure. Nothing of a connection string gets into it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the driver's other errors are bugs of ours, all alike"
+)]
 pub(super) fn problem(error: sqlx::Error) -> Problem {
     match error {
         sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {

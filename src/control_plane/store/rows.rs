@@ -59,6 +59,7 @@ impl Rows {
 
     /// Rows whose column is NULL.
     #[must_use]
+    #[expect(clippy::wrong_self_convention, reason = "it reads as the SQL does")]
     pub fn is_null(self, column: &str) -> Self {
         self.test(column, false, |_| Ok(Test::Null))
     }
@@ -193,7 +194,7 @@ fn insert(dialect: Dialect, table: &'static Table, row: &Value) -> Result<SqlBuf
     ))
 }
 
-fn parsed(rows: Vec<String>) -> Result<Vec<Value>, Problem> {
+fn parsed(rows: &[String]) -> Result<Vec<Value>, Problem> {
     rows.iter()
         .map(|row| {
             serde_json::from_str(row)
@@ -202,7 +203,7 @@ fn parsed(rows: Vec<String>) -> Result<Vec<Value>, Problem> {
         .collect()
 }
 
-fn one(rows: Vec<String>) -> Result<Value, Problem> {
+fn one(rows: &[String]) -> Result<Value, Problem> {
     let row = parsed(rows)?.into_iter().next();
     row.ok_or_else(|| Problem::new("XX000", "the database returned no row"))
 }
@@ -213,7 +214,7 @@ impl Tx {
     /// # Errors
     /// A mistake in `rows`, or whatever the database says.
     pub async fn select_rows(&mut self, rows: &Rows) -> Result<Vec<Value>, Problem> {
-        parsed(self.fetch_text(rows.select(self.dialect())?).await?)
+        parsed(&self.fetch_text(rows.select(self.dialect())?).await?)
     }
 
     /// Inserts one row; gives it back with its defaults.
@@ -221,7 +222,7 @@ impl Tx {
     /// # Errors
     /// As [`Tx::select_rows`]; 23505 for a duplicate.
     pub async fn insert_row(&mut self, table: &'static Table, row: &Value) -> Result<Value, Problem> {
-        one(self.fetch_text(insert(self.dialect(), table, row)?).await?)
+        one(&self.fetch_text(insert(self.dialect(), table, row)?).await?)
     }
 
     /// Changes rows; gives them back as they are now.
@@ -229,7 +230,7 @@ impl Tx {
     /// # Errors
     /// As [`Tx::select_rows`].
     pub async fn update_rows(&mut self, rows: &Rows, changes: &Value) -> Result<Vec<Value>, Problem> {
-        parsed(self.fetch_text(rows.update(self.dialect(), changes)?).await?)
+        parsed(&self.fetch_text(rows.update(self.dialect(), changes)?).await?)
     }
 
     /// Deletes rows; gives their number.
@@ -247,7 +248,7 @@ impl Store {
     /// # Errors
     /// A mistake in `rows`, or whatever the database says.
     pub async fn select_rows(&self, rows: &Rows) -> Result<Vec<Value>, Problem> {
-        parsed(self.read(rows.select(self.dialect())?).await?)
+        parsed(&self.read(rows.select(self.dialect())?).await?)
     }
 
     /// As [`Tx::insert_row`], alone.
@@ -255,7 +256,7 @@ impl Store {
     /// # Errors
     /// As [`Store::select_rows`]; 23505 for a duplicate.
     pub async fn insert_row(&self, table: &'static Table, row: &Value) -> Result<Value, Problem> {
-        one(self.write_returning(insert(self.dialect(), table, row)?).await?)
+        one(&self.write_returning(insert(self.dialect(), table, row)?).await?)
     }
 
     /// As [`Tx::update_rows`], alone.
@@ -263,7 +264,7 @@ impl Store {
     /// # Errors
     /// As [`Store::select_rows`].
     pub async fn update_rows(&self, rows: &Rows, changes: &Value) -> Result<Vec<Value>, Problem> {
-        parsed(self.write_returning(rows.update(self.dialect(), changes)?).await?)
+        parsed(&self.write_returning(rows.update(self.dialect(), changes)?).await?)
     }
 
     /// As [`Tx::delete_rows`], alone.

@@ -75,9 +75,9 @@ fn holds(row: &Value, (column, negated, op, operand): &Condition) -> Option<bool
             &operand.to_ascii_lowercase(),
         )),
         op => {
-            let order = match value {
-                Value::Number(number) => number.as_i64().unwrap().cmp(&operand.parse().unwrap()),
-                value => value.as_str()?.as_bytes().cmp(operand.as_bytes()),
+            let order = match value.as_i64() {
+                Some(number) => number.cmp(&operand.parse().ok()?),
+                None => value.as_str()?.as_bytes().cmp(operand.as_bytes()),
             };
             Some(match op {
                 "eq" => order == Ordering::Equal,

@@ -148,8 +148,7 @@ impl Plane {
         let answer = self
             .send(
                 who,
-                Method::POST,
-                table,
+                (Method::POST, table),
                 &[("prefer", "return=representation")],
                 Some(row),
             )
@@ -159,24 +158,23 @@ impl Plane {
     }
 
     pub(crate) async fn get(&self, who: Who, path: &str) -> Answer {
-        self.send(who, Method::GET, path, &[], None).await
+        self.send(who, (Method::GET, path), &[], None).await
     }
 
     pub(crate) async fn patch(&self, who: Who, path: &str, changes: &Value) -> Answer {
         let headers = [("prefer", "return=representation")];
-        self.send(who, Method::PATCH, path, &headers, Some(changes)).await
+        self.send(who, (Method::PATCH, path), &headers, Some(changes)).await
     }
 
     pub(crate) async fn send(
         &self,
         who: Who,
-        method: Method,
-        path: &str,
+        target: (Method, &str),
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Answer {
         let body = body.map(Value::to_string).unwrap_or_default();
-        self.send_text(who, (method, path), headers, body).await
+        self.send_text(who, target, headers, body).await
     }
 
     pub(crate) async fn send_text(

@@ -63,7 +63,7 @@ async fn counts_and_ranges() {
     for plane in Plane::both().await {
         three_jobs(&plane).await;
         let ask = async |method: Method, path: &str, headers: &[(&str, &str)]| {
-            let answer = plane.send(Who::Operator(0), method, path, headers, None).await;
+            let answer = plane.send(Who::Operator(0), (method, path), headers, None).await;
             (answer.status.as_u16(), answer.range.clone().unwrap_or_default(), answer)
         };
         let (status, range, head) = ask(Method::HEAD, "gateway_jobs?limit=2", &[COUNT]).await;
@@ -86,10 +86,10 @@ async fn a_single_object_is_exactly_one_row() {
     for plane in Plane::both().await {
         let jobs = three_jobs(&plane).await;
         let path = format!("gateway_jobs?select=id&id=eq.{}", jobs[0]["id"].as_str().unwrap());
-        let one = plane.send(Who::Gateway(0), Method::GET, &path, &[OBJECT], None).await;
+        let one = plane.send(Who::Gateway(0), (Method::GET, &path), &[OBJECT], None).await;
         assert_eq!(one.json(), json!({"id": jobs[0]["id"]}));
         for (path, rows) in [("gateway_jobs", 3), ("gateway_jobs?status=eq.failed", 0)] {
-            let answer = plane.send(Who::Gateway(0), Method::GET, path, &[OBJECT], None).await;
+            let answer = plane.send(Who::Gateway(0), (Method::GET, path), &[OBJECT], None).await;
             assert_eq!(answer.problem(), (406, "PGRST116".to_owned()));
             assert_eq!(
                 answer.json()["details"],
@@ -123,9 +123,11 @@ async fn mistakes_have_postgrests_codes() {
             assert_eq!(answer.problem(), (status, code.to_owned()), "{path}");
         }
         let schema = [("accept-profile", "auth")];
-        let answer = plane.send(Who::Operator(0), Method::GET, "teams", &schema, None).await;
+        let answer = plane
+            .send(Who::Operator(0), (Method::GET, "teams"), &schema, None)
+            .await;
         assert_eq!(answer.problem(), (406, "PGRST106".to_owned()));
-        let answer = plane.send(Who::Operator(0), Method::PUT, "teams", &[], None).await;
+        let answer = plane.send(Who::Operator(0), (Method::PUT, "teams"), &[], None).await;
         assert_eq!(answer.problem(), (400, "PGRST127".to_owned()));
     }
 }
@@ -135,7 +137,7 @@ async fn functions_are_found_by_name_and_arguments() {
     for plane in Plane::both().await {
         let ask = async |who: Who, name: &str, body: Value| {
             plane
-                .send(who, Method::POST, &format!("rpc/{name}"), &[], Some(&body))
+                .send(who, (Method::POST, &format!("rpc/{name}")), &[], Some(&body))
                 .await
         };
         let time = ask(Who::Gateway(0), "gateway_server_time", json!({})).await;

@@ -13,7 +13,7 @@ const OPERATOR: Who = Who::Operator(0);
 async fn inserts_answer_as_preferred() {
     for plane in Plane::both().await {
         let send = async |path: &str, headers: &[(&str, &str)], body| {
-            plane.send(OPERATOR, Method::POST, path, headers, Some(&body)).await
+            plane.send(OPERATOR, (Method::POST, path), headers, Some(&body)).await
         };
         let minimal = send("gateway_jobs", &[], plane.job(0)).await;
         assert_eq!((minimal.status.as_u16(), minimal.text.as_str()), (201, ""));
@@ -76,19 +76,19 @@ async fn absent_members_are_null_or_default() {
             let body = json!([{"team_id": plane.teams[0], "resource_type": "remote_shell"}]);
             let headers = [("prefer", prefer)];
             plane
-                .send(Who::Service, Method::POST, path, &headers, Some(&body))
+                .send(Who::Service, (Method::POST, path), &headers, Some(&body))
                 .await
         };
         assert_eq!(send("return=representation").await.problem(), (400, "23502".to_owned()));
         let filled = send("return=representation,missing=default").await;
         assert!(filled.json()[0]["resource_id"].is_string(), "{filled:?}");
         let unknown = plane
-            .send(Who::Service, Method::POST, "team_resources", &[], Some(&row))
+            .send(Who::Service, (Method::POST, "team_resources"), &[], Some(&row))
             .await;
         assert_eq!(unknown.problem(), (400, "PGRST204".to_owned()));
         let uneven = json!([{"team_id": plane.teams[0]}, {"resource_type": "a"}]);
         let uneven = plane
-            .send(Who::Service, Method::POST, "team_resources", &[], Some(&uneven))
+            .send(Who::Service, (Method::POST, "team_resources"), &[], Some(&uneven))
             .await;
         assert_eq!(uneven.problem(), (400, "PGRST102".to_owned()));
     }
@@ -116,7 +116,7 @@ async fn bad_rows_are_refused_alike() {
         ];
         for (row, status, code) in cases {
             let answer = plane
-                .send(OPERATOR, Method::POST, "gateway_jobs", &[], Some(&row))
+                .send(OPERATOR, (Method::POST, "gateway_jobs"), &[], Some(&row))
                 .await;
             assert_eq!(answer.problem(), (status, code.to_owned()), "{row}");
         }
@@ -152,7 +152,7 @@ async fn a_claim_is_won_once_and_a_final_row_stays() {
 
         let finish = json!({"status": "completed", "result": {"ok": true}, "error": null, "completed_at": "2026-11-21T01:08:29Z"});
         let path = format!("{row}&status=eq.running");
-        let done = plane.send(gateway, Method::PATCH, &path, &[], Some(&finish)).await;
+        let done = plane.send(gateway, (Method::PATCH, &path), &[], Some(&finish)).await;
         assert_eq!(
             (done.status.as_u16(), done.range.as_deref(), done.text.as_str()),
             (204, Some("0-0/*"), "")
@@ -184,7 +184,9 @@ async fn a_write_of_one_row_is_taken_back_otherwise() {
         let cancel = json!({"status": "cancelled"});
         for path in ["gateway_jobs?status=eq.queued", "gateway_jobs?status=eq.failed"] {
             for headers in [&[OBJECT, REPRESENTATION][..], &[OBJECT]] {
-                let answer = plane.send(OPERATOR, Method::PATCH, path, headers, Some(&cancel)).await;
+                let answer = plane
+                    .send(OPERATOR, (Method::PATCH, path), headers, Some(&cancel))
+                    .await;
                 assert_eq!(answer.problem(), (406, "PGRST116".to_owned()));
             }
         }
@@ -200,10 +202,10 @@ async fn deletes_and_upserts() {
     for plane in Plane::both().await {
         let job = plane.insert(OPERATOR, "gateway_jobs", &plane.job(0)).await;
         let row = format!("gateway_jobs?id=eq.{}", job["id"].as_str().unwrap());
-        let send = async |who, method, path: &str, headers: &[(&str, &str)], body| {
-            plane.send(who, method, path, headers, body).await
+        let send = async |who, target: (Method, &str), headers: &[(&str, &str)], body| {
+            plane.send(who, target, headers, body).await
         };
-        let kept = send(OPERATOR, Method::DELETE, &row, &[REPRESENTATION], None).await;
+        let kept = send(OPERATOR, (Method::DELETE, &row), &[REPRESENTATION], None).await;
         assert_eq!((kept.status.as_u16(), kept.json()), (200, json!([])));
         assert_eq!(
             plane
@@ -212,19 +214,18 @@ async fn deletes_and_upserts() {
                 .json()[0]["id"],
             job["id"]
         );
-        let gone = send(OPERATOR, Method::DELETE, &row, &[], None).await;
+        let gone = send(OPERATOR, (Method::DELETE, &row), &[], None).await;
         assert_eq!((gone.status.as_u16(), gone.range.as_deref()), (204, Some("0-0/*")));
         assert_eq!(plane.get(OPERATOR, &row).await.json(), json!([]));
 
         let team = json!({"id": plane.teams[0], "name": "new name"});
         let merge = ("prefer", "resolution=merge-duplicates,return=representation");
         let ignore = ("prefer", "resolution=ignore-duplicates,return=representation");
-        let ignored = send(Who::Service, Method::POST, "teams", &[ignore], Some(&team)).await;
+        let ignored = send(Who::Service, (Method::POST, "teams"), &[ignore], Some(&team)).await;
         assert_eq!((ignored.status.as_u16(), ignored.json()), (201, json!([])));
         let merged = send(
             Who::Service,
-            Method::POST,
-            "teams?on_conflict=id",
+            (Method::POST, "teams?on_conflict=id"),
             &[merge],
             Some(&team),
         )
@@ -232,14 +233,13 @@ async fn deletes_and_upserts() {
         assert_eq!(merged.json()[0]["name"], json!("new name"));
         let wrong = send(
             Who::Service,
-            Method::POST,
-            "teams?on_conflict=name",
+            (Method::POST, "teams?on_conflict=name"),
             &[merge],
             Some(&team),
         )
         .await;
         assert_eq!(wrong.problem(), (400, "42P10".to_owned()));
-        let refused = send(OPERATOR, Method::POST, "gateway_jobs", &[merge], Some(&plane.job(0))).await;
+        let refused = send(OPERATOR, (Method::POST, "gateway_jobs"), &[merge], Some(&plane.job(0))).await;
         assert_eq!(refused.problem(), (403, "42501".to_owned()));
     }
 }
@@ -253,7 +253,7 @@ async fn big_bodies_pass_and_bigger_ones_are_413() {
         let output = "é\\\"\n".repeat(2_000_000);
         let result = json!({"status": "completed", "result": {"stdout": output}});
         let done = plane
-            .send(Who::Gateway(0), Method::PATCH, &row, &[], Some(&result))
+            .send(Who::Gateway(0), (Method::PATCH, &row), &[], Some(&result))
             .await;
         assert_eq!(done.status, 204, "{done:?}");
         let read = plane.get(OPERATOR, &format!("{row}&select=result")).await;
