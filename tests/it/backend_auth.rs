@@ -285,6 +285,21 @@ async fn a_token_refused_in_mid_request_is_refreshed_once_and_the_request_repeat
     assert_eq!(order, [false, true, false, false, true, false]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_while_auth_is_down_is_an_outage() {
+    let server = ScriptedServer::start(|seen| match is_refresh(seen) {
+        true => Reply::Json(503, json!({"message": "down"})),
+        false => Reply::Json(401, json!({"code": "PGRST303", "message": "JWT expired"})),
+    })
+    .await;
+    let store = MemoryStore::new(tokens(&jwt("a", HOUR), "r1"));
+    let client = Client::new(server.http(), store.auth(&server));
+    for _ in 0..3 {
+        let error = client.rest().from("t").select("*").fetch().await.unwrap_err();
+        assert!(error.is_transient() && !error.requires_pairing(), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_that_a_fresh_token_cannot_mend_is_not_repeated() {
     let server = ScriptedServer::replies([Reply::Json(401, json!({"code": "42501", "message": "denied"}))]).await;

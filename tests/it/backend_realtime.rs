@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use gateway::backend::realtime::{Binding, Realtime, RealtimeEvent};
 use gateway::backend::{Client, Endpoint, Http};
 use gateway::domain::secret::Secret;
@@ -115,6 +116,33 @@ async fn events_are_not_lost_when_the_caller_turns_to_something_else() {
     };
     let ((), got) = timeout(PATIENCE, async { tokio::join!(send, receive) }).await.unwrap();
     assert_eq!(got, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_events_does_not_starve_the_heartbeat() {
+    let mut server = upgrading().await;
+    let mut realtime = subscribe(&server);
+    let (mut socket, _) = join(&mut server, &mut realtime).await;
+    let flood = async {
+        loop {
+            for _ in 0..50 {
+                socket.send(&insert("x")).await;
+            }
+            if let Some(Some(frame)) = socket.receive().now_or_never() {
+                return frame.event;
+            }
+            tokio::time::advance(Duration::from_millis(200)).await;
+        }
+    };
+    let drain = async {
+        loop {
+            assert_eq!(id_of(next(&mut realtime).await), "x");
+        }
+    };
+    tokio::select! {
+        event = flood => assert_eq!(event, "heartbeat"),
+        () = drain => {}
+    }
 }
 
 #[tokio::test]

@@ -93,7 +93,8 @@ impl Auth {
     /// The backend refused `token`: gives another one, or `None` when there is none to be had now.
     ///
     /// # Errors
-    /// [`BackendError::SessionLost`] when the session turned out to be over.
+    /// [`BackendError::SessionLost`] when the session turned out to be over, [`BackendError::NotRefreshed`] when
+    /// the refresh failed.
     pub async fn renew(&self, token: &Secret) -> Result<Option<Secret>, BackendError> {
         match &self.kind {
             Kind::Fixed { .. } => Ok(None),

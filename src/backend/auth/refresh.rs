@@ -110,13 +110,15 @@ impl Keeper {
         if self.current() != *refused {
             return Ok(Some(self.current()));
         }
-        if let Some(flight) = self.flight(true)
-            && let Err(error @ BackendError::SessionLost(_)) = flight.await
-        {
-            return Err(error);
-        }
+        let outcome = match self.flight(true) {
+            Some(flight) => flight.await,
+            None => self.core.resting(),
+        };
         let current = self.current();
-        Ok((current != *refused).then_some(current))
+        if current != *refused {
+            return Ok(Some(current));
+        }
+        outcome.map(|()| None)
     }
 
     /// Joins the refresh under way or starts one, unless it is too early for another.
@@ -189,6 +191,14 @@ impl Core {
             (false, _, _) | (true, Ok(()), None) => Ok(inner.tokens.access.clone()),
             (true, Err(error), _) => Err(error),
             (true, Ok(()), Some((error, until))) => Err(paused(error, *until)),
+        }
+    }
+
+    /// The last failure, while it is too early for another attempt.
+    fn resting(&self) -> Result<(), BackendError> {
+        match &self.inner().failure {
+            Some((error, until)) => Err(paused(error, *until)),
+            None => Ok(()),
         }
     }
 
