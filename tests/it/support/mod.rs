@@ -7,5 +7,5 @@ pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod scripted_server;
-pub(crate) mod ws;
 pub(crate) mod state_dir;
+pub(crate) mod ws;
