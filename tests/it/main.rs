@@ -19,6 +19,7 @@ mod cli_plane;
 mod cli_start;
 mod cli_state;
 mod cli_up;
+mod daemon_jobs;
 mod journal;
 mod journal_faults;
 mod log_file;

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
+pub(crate) mod daemon;
 pub(crate) mod eventually;
 pub(crate) mod home;
 pub(crate) mod plane;
