@@ -95,6 +95,15 @@ fn move_guard(table: &'static Table, moves: &Moves, sets: &Sets) -> Result<Optio
     Ok(any_of(table, moves.column, moves.open))
 }
 
+/// Whether the role may change anything in the table.
+///
+/// # Errors
+/// 42501.
+pub fn changeable(table: &'static Table, claims: &Claims) -> Result<(), Problem> {
+    let update = table.policies.of(claims).update;
+    update.map(|_| ()).ok_or_else(|| Problem::forbidden(table.name))
+}
+
 /// Whether the role may insert into the table at all.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ pub enum Body<'a> {
 
 /// Most objects in one body.
 const MOST_ROWS: usize = 1000;
+/// Most members of one object: no table has as many columns.
+const MOST_MEMBERS: usize = 100;
 
 /// Splits a body into its members.
 ///
@@ -52,25 +54,29 @@ fn members(text: &[u8]) -> Option<Members<'_>> {
 /// A JSON object as a list; a repeated name wins by being last, as in jsonb.
 struct Ordered<'a>(Members<'a>);
 
+struct Visitor;
+impl<'de> serde::de::Visitor<'de> for Visitor {
+    type Value = Ordered<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Members<'de> = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            if members.len() == MOST_MEMBERS {
+                return Err(serde::de::Error::custom("too many members"));
+            }
+            members.retain(|(known, _)| *known != name);
+            members.push((name, value));
+        }
+        Ok(Ordered(members))
+    }
+}
+
 impl<'de> serde::Deserialize<'de> for Ordered<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Ordered<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members: Members<'de> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    members.retain(|(known, _)| *known != name);
-                    members.push((name, value));
-                }
-                Ok(Ordered(members))
-            }
-        }
         deserializer.deserialize_map(Visitor)
     }
 }
@@ -190,6 +196,11 @@ mod tests {
     fn bodies_are_split() {
         assert!(matches!(split(b" {\"a\":1,\"a\":2}"), Ok(Body::One(members)) if members.len() == 1));
         assert!(matches!(split(b"[{},{}]"), Ok(Body::Many(rows)) if rows.len() == 2));
+        let wide: Vec<String> = (0..=MOST_MEMBERS).map(|n| format!("\"{n}\":1")).collect();
+        assert_eq!(
+            split(format!("{{{}}}", wide.join(",")).as_bytes()).unwrap_err().code,
+            "PGRST102"
+        );
         for bad in [&b""[..], b"1", b"[1]", b"{", b"\xff"] {
             assert_eq!(split(bad).unwrap_err().code, "PGRST102");
         }

@@ -18,6 +18,7 @@ use self::answer::Refusal;
 use self::headers::{Accept, Prefer};
 use super::claims::Claims;
 use super::problem::{Problem, shorten};
+use super::query::access;
 use super::query::ast;
 use super::query::parse;
 use super::registry::{self, Table};
@@ -104,8 +105,15 @@ async fn run(call: Call, method: &Method, request: Request) -> Result<Response, 
     match *method {
         Method::GET => read::rows(&call).await,
         Method::HEAD => read::head(&call).await,
-        Method::POST => write::insert(&call, body(request).await?).await,
-        Method::PATCH => write::update(&call, body(request).await?).await,
+        // Who may not write at all need not send megabytes to hear it.
+        Method::POST => {
+            let policy = access::insertable(call.table, &call.claims)?;
+            write::insert(&call, &policy, body(request).await?).await
+        }
+        Method::PATCH => {
+            access::changeable(call.table, &call.claims)?;
+            write::update(&call, body(request).await?).await
+        }
         Method::DELETE => write::delete(&call).await,
         Method::PUT => Err(Problem::unsupported("PUT").into()),
         _ => Err(Problem::new("PGRST117", format!("Unsupported HTTP method: {method}")).into()),

@@ -17,9 +17,8 @@ use crate::control_plane::query::statement::{self, Conflict};
 use crate::control_plane::query::{access, parse, value};
 use crate::control_plane::registry::{Column, Insert};
 
-pub(super) async fn insert(call: &Call, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn insert(call: &Call, policy: &Insert, body: Bytes) -> Result<Response, Refusal> {
     no_paging(call)?;
-    let policy = access::insertable(call.table, &call.claims)?;
     let key = conflict_key(call)?;
     let conflict = match (call.prefer.resolution, &key) {
         (None, _) => Conflict::Refuse,
@@ -27,7 +26,7 @@ pub(super) async fn insert(call: &Call, body: Bytes) -> Result<Response, Refusal
         (Some(Resolution::Merge), key) if call.claims.role == Role::Service => Conflict::Merge(key),
         (Some(Resolution::Merge), _) => return Err(Problem::forbidden(call.table.name).into()),
     };
-    let rows = new_rows(call, &policy, &body)?;
+    let rows = new_rows(call, policy, &body)?;
     // The arguments are copies: the body may go before the statement runs.
     drop(body);
     if rows.is_empty() {

@@ -72,6 +72,9 @@ const PRUNE_EVERY: Duration = Duration::from_secs(30);
 /// Changes of other processes are noticed no later than this, notification or not.
 const POLL_SQLITE: Duration = Duration::from_millis(250);
 const POLL_POSTGRES: Duration = Duration::from_secs(1);
+/// After a notification that showed nothing: somebody's open transaction holds the horizon back, briefly.
+const POLL_SOON: Duration = Duration::from_millis(50);
+const SOON_POLLS: u8 = 20;
 /// Channel of the wake-ups on PostgreSQL.
 pub(super) const CHANNEL: &str = "gw_changes";
 
@@ -189,6 +192,7 @@ impl Store {
             wake: self.subscribe_changes(),
             store: self.clone(),
             listener,
+            soon: 0,
             prune_at: Instant::now() + PRUNE_EVERY,
         })
     }
@@ -227,6 +231,7 @@ pub struct ChangeFeed {
     start: Option<String>,
     wake: watch::Receiver<u64>,
     listener: Option<PgListener>,
+    soon: u8,
     prune_at: Instant,
 }
 
@@ -253,6 +258,7 @@ impl ChangeFeed {
                 .await?;
             if let Some(last) = changes.last() {
                 self.position = last.position;
+                self.soon = 0;
                 return Ok(changes);
             }
             if Instant::now() >= self.prune_at {
@@ -265,7 +271,9 @@ impl ChangeFeed {
 
     /// Until a commit here, a notification, or the fallback's time.
     async fn wait(&mut self) {
-        let Self { wake, listener, .. } = self;
+        let Self {
+            wake, listener, soon, ..
+        } = self;
         match listener {
             None => {
                 tokio::select! {
@@ -280,9 +288,10 @@ impl ChangeFeed {
                         std::future::pending::<()>().await;
                     }
                 };
+                let patience = if *soon > 0 { POLL_SOON } else { POLL_POSTGRES };
                 tokio::select! {
-                    () = heard => {}
-                    () = tokio::time::sleep(POLL_POSTGRES) => {}
+                    () = heard => *soon = SOON_POLLS,
+                    () = tokio::time::sleep(patience) => *soon = soon.saturating_sub(1),
                 }
             }
         }

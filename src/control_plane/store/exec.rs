@@ -9,7 +9,7 @@ use crate::control_plane::problem::Problem;
 use crate::control_plane::query::sql::{Arg, SqlBuf};
 
 /// Most bytes of one answer; more would only fill memory.
-const MOST_BYTES: usize = 256 * 1024 * 1024;
+const MOST_BYTES: usize = 128 * 1024 * 1024;
 
 type SqliteQuery<'q> = sqlx::query::Query<'q, Sqlite, <Sqlite as Database>::Arguments>;
 type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, <Postgres as Database>::Arguments>;

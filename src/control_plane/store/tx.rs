@@ -7,7 +7,8 @@ use super::{Engine, Store, exec};
 use crate::control_plane::problem::Problem;
 use crate::control_plane::query::sql::{Dialect, SqlBuf};
 
-/// An open transaction.
+/// An open transaction. On SQLite a writing one is the only one: whatever else writes waits for its end, so
+/// nothing may go through the [`Store`] itself meanwhile.
 #[derive(Debug)]
 pub struct Tx {
     connection: Connection,

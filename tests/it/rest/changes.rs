@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway::control_plane::query::sql::SqlBuf;
 use gateway::control_plane::registry::{GATEWAY_JOBS, TEAMS};
 use gateway::control_plane::store::{Change, ChangeFeed, ChangeOp, Rows, Store};
 use serde_json::{Value, json};
@@ -126,11 +127,25 @@ async fn a_slow_transaction_is_not_overtaken() {
 }
 
 #[tokio::test]
-async fn pruning_keeps_what_is_recent() {
+async fn pruning_takes_what_is_old_and_keeps_what_is_recent() {
     for plane in Plane::both().await {
         let before = plane.store.latest_position().await.unwrap();
         plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
         assert_eq!(plane.store.prune_changes().await.unwrap(), 0);
         assert_eq!(plane.store.changes_after(before, 10).await.unwrap().len(), 1);
+
+        let mut age = SqlBuf::new(plane.store.dialect());
+        age.push("UPDATE change_log SET at='2020-01-01T00:00:00.000000+00:00'");
+        let aged = plane.store.write(age).await.unwrap();
+        let job = plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
+        assert_eq!(plane.store.prune_changes().await.unwrap(), aged);
+        let mut feed = plane.store.change_feed().await.unwrap();
+        let rows = Rows::of(&GATEWAY_JOBS).eq("id", job["id"].as_str().unwrap());
+        plane
+            .store
+            .update_rows(&rows, &json!({"status": "cancelled"}))
+            .await
+            .unwrap();
+        assert_eq!(next(&mut feed, 1).await[0].op, ChangeOp::Update);
     }
 }
