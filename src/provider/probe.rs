@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::Stream;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +74,19 @@ impl Prober {
     pub const fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// Looks at every provider at once; each is reported as soon as it is known, so that a slow one delays nobody.
+    pub fn look<'a>(
+        &'a self,
+        cache: &'a ProbeCache,
+        now: Timestamp,
+    ) -> impl Stream<Item = (ProviderId, Finding, Learnt)> + use<'a> {
+        let look = move |provider| async move {
+            let (finding, learnt) = self.examine(provider, cache, now).await;
+            (provider, finding, learnt)
+        };
+        ProviderId::ALL.into_iter().map(look).collect::<FuturesUnordered<_>>()
     }
 
     /// Finds out what one provider is. Starts nothing when the memory still holds.

@@ -186,7 +186,11 @@ fn tidy(start: &Start, dir: &OwnerDir, end: &RunEnd) {
     } else {
         error!(reason, hint, "Gateway ended");
     }
-    if let Err(error) = last_exit::save(dir, &LastExit::of_this_process(code, reason, hint)) {
+    let last = LastExit {
+        work_cancelled: matches!(end, RunEnd::Stopped { cancelled: true }),
+        ..LastExit::of_this_process(code, reason, hint)
+    };
+    if let Err(error) = last_exit::save(dir, &last) {
         warn!(%error, "Failed to write down how the gateway ended");
     }
     if let Err(error) = dir.remove("gateway.sock") {
