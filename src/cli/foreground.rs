@@ -72,11 +72,16 @@ fn ended(end: RunEnd) -> CliResult {
     match end {
         RunEnd::Stopped { .. } => Ok(Exit::OK),
         RunEnd::AlreadyRunning { pid } => {
-            let who = pid.map_or_else(|| "Another gateway".to_owned(), |pid| format!("Another gateway (PID {pid})"));
+            let who = pid.map_or_else(
+                || "Another gateway".to_owned(),
+                |pid| format!("Another gateway (PID {pid})"),
+            );
             Err(CliError::failed(format!("{who} runs on this state directory."))
                 .hint("gateway status shows it, gateway stop ends it; --config-dir DIR runs beside it"))
         }
-        RunEnd::NotPaired => Err(CliError::with(Exit::NO_CREDENTIAL, "This host is not paired.").hint("gateway pair CODE")),
+        RunEnd::NotPaired => {
+            Err(CliError::with(Exit::NO_CREDENTIAL, "This host is not paired.").hint("gateway pair CODE"))
+        }
         RunEnd::SessionRefused { code } => Err(CliError::failed("The control plane refused the session.")
             .detail(code)
             .hint("pair this host again: gateway pair CODE")),

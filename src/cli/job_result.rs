@@ -39,10 +39,15 @@ pub(crate) fn exit(row: &Value) -> Exit {
     let success = row.pointer("/result/success").and_then(Value::as_bool);
     match row.pointer("/result/exit_code").and_then(Value::as_i64) {
         Some(code) => Exit(u8::try_from(code).unwrap_or(Exit::FAILED.0)),
-        None if row.pointer("/result/command").is_some() => signalled(row),
+        None if is_command(row) => signalled(row),
         None if success == Some(false) => Exit::FAILED,
         None => Exit::OK,
     }
+}
+
+/// Other jobs may have a member `command` too.
+fn is_command(row: &Value) -> bool {
+    text(row, "job_type") == Some("shell_exec")
 }
 
 /// A command without an exit code was ended by a signal or never started; shells say 128 and the number.
@@ -54,8 +59,8 @@ fn signalled(row: &Value) -> Exit {
 
 fn show_completed(row: &Value, out: &Output) -> CliResult {
     let exit = exit(row);
-    if row.pointer("/result/command").is_none() {
-        // Not a command: the result itself is what was asked for.
+    if !is_command(row) {
+        // The result itself is what was asked for.
         out.document(&row.get("result"))?;
         return Ok(exit);
     }
@@ -117,7 +122,7 @@ mod tests {
     use super::*;
 
     fn completed(result: Value) -> Value {
-        json!({"status": "completed", "result": result})
+        json!({"status": "completed", "job_type": "shell_exec", "result": result})
     }
 
     #[test]
@@ -142,8 +147,13 @@ mod tests {
             exit(&completed(json!({"command": "x", "exit_code": null}))),
             Exit::FAILED
         );
-        assert_eq!(exit(&completed(json!({"success": true}))), Exit::OK);
-        assert_eq!(exit(&completed(json!({"success": false}))), Exit::FAILED);
+        let diagnostic = |success| {
+            json!({
+                "status": "completed", "job_type": "diagnostic", "result": {"command": "claude", "success": success},
+            })
+        };
+        assert_eq!(exit(&diagnostic(true)), Exit::OK);
+        assert_eq!(exit(&diagnostic(false)), Exit::FAILED);
     }
 
     #[test]

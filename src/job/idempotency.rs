@@ -49,6 +49,10 @@ fn duplicate(job: &Job, key: &str) -> JobOutcome {
 /// Whether the twin runs, or ran, instead of the job.
 fn wins(twin: &Value, job: &Job, claimed_at: Timestamp) -> bool {
     let text = |column: &str| twin.get(column).and_then(Value::as_str);
+    let attempt = twin.get("attempt").and_then(Value::as_u64).unwrap_or(1);
+    if attempt != job.attempt.unwrap_or(1) {
+        return false;
+    }
     if text("status") != Some("running") {
         return true;
     }
@@ -84,6 +88,16 @@ mod tests {
             let wins_over =
                 |twin: &Value, own: &Value, at: &str| wins(twin, &job_row::decode(own).unwrap(), at.parse().unwrap());
             assert_ne!(wins_over(&a, &b, b_at), wins_over(&b, &a, a_at), "{a_at} {b_at}");
+        }
+    }
+
+    #[test]
+    fn another_attempt_is_no_twin_and_null_is_the_first() {
+        let own = job_row::decode(&row("a", "running", "2026-01-01T00:00:01Z")).unwrap();
+        let mut twin = row("b", "completed", "2026-01-01T00:00:00Z");
+        for (attempt, expected) in [(json!(1), true), (json!(2), false), (Value::Null, true)] {
+            twin["attempt"] = attempt;
+            assert_eq!(wins(&twin, &own, "2026-01-01T00:00:01Z".parse().unwrap()), expected);
         }
     }
 

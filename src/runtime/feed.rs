@@ -86,6 +86,10 @@ pub enum Outcome {
 
 /// The baton.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts; a state per combination would say less"
+)]
 pub struct Feed {
     switches: Switches,
     slots: usize,

@@ -73,7 +73,7 @@ pub enum RunEnd {
 }
 
 impl RunEnd {
-    fn failed(reason: impl ToString) -> Self {
+    fn failed(reason: &impl ToString) -> Self {
         Self::Failed {
             reason: reason.to_string(),
             hint: None,
@@ -113,11 +113,11 @@ pub async fn run(start: Start) -> RunEnd {
     let _lock = match StateLock::acquire(&place.dir, LOCK) {
         Ok(lock) => lock,
         Err(LockError::Held { pid, .. }) => return RunEnd::AlreadyRunning { pid },
-        Err(error) => return RunEnd::failed(error),
+        Err(error) => return RunEnd::failed(&error),
     };
     match RotatingLog::open(&start.paths) {
         Ok(log) => logging::init(log, start.verbose),
-        Err(error) => return RunEnd::failed(error),
+        Err(error) => return RunEnd::failed(&error),
     }
     for warning in &start.settings.warnings {
         warn!("{warning}");
@@ -135,17 +135,17 @@ pub async fn run(start: Start) -> RunEnd {
 async fn live(start: &Start, dir: &Arc<OwnerDir>, began: Instant) -> RunEnd {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
-        Err(error) => return RunEnd::failed(error),
+        Err(error) => return RunEnd::failed(&error),
     };
     loop {
         let session = match SessionStore::new(&start.paths).load() {
             Ok(Some(session)) => session,
             Ok(None) => return RunEnd::NotPaired,
-            Err(error) => return RunEnd::failed(error),
+            Err(error) => return RunEnd::failed(&error),
         };
         let backend = match backend_of(start, &session) {
             Ok(backend) => backend,
-            Err(error) => return RunEnd::failed(error),
+            Err(error) => return RunEnd::failed(&error),
         };
         let stored_name = session.device_name.as_deref();
         let device_name = device_name_for_start(start.device_name.as_deref(), stored_name, &start.env, &hostname());
@@ -159,12 +159,12 @@ async fn live(start: &Start, dir: &Arc<OwnerDir>, began: Instant) -> RunEnd {
         };
         let gateway = match Gateway::build(plan).await {
             Ok(gateway) => gateway,
-            Err(error) => return RunEnd::failed(error),
+            Err(error) => return RunEnd::failed(&error),
         };
         match gateway.run(&start.settings, &mut signals).await {
             WorkEnd::Stopped { cancelled } => return RunEnd::Stopped { cancelled },
             WorkEnd::SessionRefused(code) => return RunEnd::SessionRefused { code },
-            WorkEnd::Fault(reason) => return RunEnd::failed(reason),
+            WorkEnd::Fault(reason) => return RunEnd::failed(&reason),
             WorkEnd::PairedAnew => info!("This host was paired anew; going on with the new session"),
         }
     }

@@ -8,6 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::control_plane::{DatabaseArg, on_off, values};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
+use crate::cli::job::show::shown;
 use crate::cli::output::Details;
 use crate::cli::status::enabled;
 use crate::control_plane::admin::GatewayInfo;
@@ -128,6 +129,7 @@ fn effective(gateways: &[GatewayInfo]) -> Result<Vec<Value>, CliError> {
 pub(crate) fn cell(row: &Value, column: &str) -> String {
     match row.get(column) {
         None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if column.ends_with("_at") => shown(text),
         Some(Value::String(text)) => text.clone(),
         Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_))) => other.to_string(),
     }

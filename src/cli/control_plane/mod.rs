@@ -59,6 +59,11 @@ impl DatabaseArg {
         database::chosen(self.database.as_deref(), cx)
     }
 
+    fn is_embedded(&self, cx: &Context) -> bool {
+        self.chosen(cx)
+            .is_ok_and(|database| database::is_embedded(&database, cx))
+    }
+
     async fn open(&self, cx: &Context) -> Result<Admin, CliError> {
         admin::open(&self.chosen(cx)?).await
     }

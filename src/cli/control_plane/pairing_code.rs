@@ -12,7 +12,7 @@ use crate::cli::duration;
 use crate::cli::error::CliResult;
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
-use crate::cli::plane::address;
+use crate::cli::plane::boot;
 use crate::domain::clock::wire_time;
 
 /// Options of `pairing-code`.
@@ -35,8 +35,12 @@ pub(crate) async fn run(args: &PairingCodeArgs, cx: &Context) -> CliResult {
     let team = admin.ensure_default_team().await?;
     let code = admin.create_pairing_code(&team, args.valid_for).await?;
     let key = admin.anon_key().await?;
-    let plane = args.database.database.is_none().then(|| address::running(cx)).flatten();
-    let url = plane.as_ref().map(|plane| plane.url.as_str());
+    let url = if args.database.is_embedded(cx) {
+        boot::remembered_url(cx)
+    } else {
+        None
+    };
+    let url = url.as_deref();
     if args.json.json {
         cx.out.document(&json!({
             "code": code.code.expose(), "expires_at": wire_time(code.expires_at), "url": url, "anon_key": key.expose(),

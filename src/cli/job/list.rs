@@ -7,6 +7,7 @@ use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::CliResult;
 use crate::cli::exit::Exit;
+use crate::cli::job::show::shown;
 use crate::cli::operator::{JobFilter, Operator};
 use crate::domain::job::JobStatus;
 
@@ -81,7 +82,7 @@ fn cells(row: &Value) -> Vec<String> {
         text("id"),
         text("job_type"),
         text("status"),
-        text("created_at"),
+        shown(&text("created_at")),
         shortened(&what),
     ]
 }

@@ -1,6 +1,7 @@
 //! `gateway job show`: the way a job came, and every step with its time.
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::args::JsonArg;
@@ -10,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::operator::Operator;
 use crate::cli::output::Details;
 use crate::cli::refusal;
+use crate::domain::clock::wire_time;
 
 /// Options of `job show`.
 #[derive(Debug, Args)]
@@ -53,7 +55,7 @@ fn print(row: &Value, cx: &Context) {
         .maybe("Ingress", ingress(row));
     let id = text(row, "/id").unwrap_or_default();
     cx.out.heading(&format!("Job {id}"), &details);
-    cx.out.table(&["STEP", "TIME", "CLOCK"], &steps(row));
+    cx.out.table(&["STEP", "TIME", "AFTER", "CLOCK"], &steps(row));
 }
 
 /// `push` or `poll`: written by the gateway when it took the job.
@@ -78,9 +80,28 @@ fn steps(row: &Value) -> Vec<Vec<String>> {
         .iter()
         .filter_map(|(step, pointer, clock)| {
             let time = text(row, pointer).or_else(|| text(row, &nested(pointer)))?;
-            Some(vec![(*step).to_owned(), time.to_owned(), (*clock).to_owned()])
+            Some(vec![
+                (*step).to_owned(),
+                shown(time),
+                since(row, time),
+                (*clock).to_owned(),
+            ])
         })
         .collect()
+}
+
+/// One form for all clocks; a text that is no time stays as it is.
+pub(crate) fn shown(time: &str) -> String {
+    time.parse().map_or_else(|_text| time.to_owned(), wire_time)
+}
+
+/// Time since the job was created. Two clocks are compared, so that it may be a little below zero.
+fn since(row: &Value, time: &str) -> String {
+    let created: Option<Timestamp> = text(row, "/created_at").and_then(|time| time.parse().ok());
+    match (created, time.parse::<Timestamp>()) {
+        (Some(created), Ok(time)) => format!("{} ms", time.duration_since(created).as_millis()),
+        (Some(_) | None, _) => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +120,11 @@ mod tests {
         let steps: Vec<_> = steps(&row).into_iter().map(|step| step.join(" ")).collect();
         assert_eq!(
             steps,
-            ["created t0 control plane", "received t1 gateway", "claimed t2 gateway"]
+            [
+                "created t0  control plane",
+                "received t1  gateway",
+                "claimed t2  gateway"
+            ]
         );
     }
 

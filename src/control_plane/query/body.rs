@@ -54,28 +54,29 @@ fn members(text: &[u8]) -> Option<Members<'_>> {
 /// A JSON object as a list; a repeated name wins by being last, as in jsonb.
 struct Ordered<'a>(Members<'a>);
 
+struct Visitor;
+impl<'de> serde::de::Visitor<'de> for Visitor {
+    type Value = Ordered<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Members<'de> = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            if members.len() == MOST_MEMBERS {
+                return Err(serde::de::Error::custom("too many members"));
+            }
+            members.retain(|(known, _)| *known != name);
+            members.push((name, value));
+        }
+        Ok(Ordered(members))
+    }
+}
+
 impl<'de> serde::Deserialize<'de> for Ordered<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Ordered<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members: Members<'de> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if members.len() == MOST_MEMBERS {
-                        return Err(serde::de::Error::custom("too many members"));
-                    }
-                    members.retain(|(known, _)| *known != name);
-                    members.push((name, value));
-                }
-                Ok(Ordered(members))
-            }
-        }
         deserializer.deserialize_map(Visitor)
     }
 }

@@ -102,7 +102,18 @@ impl Home {
 
     /// Serves a control plane in this home until the value goes.
     pub(crate) fn serve(&self) -> Plane {
-        let args = ["control-plane", "serve", "--listen", "127.0.0.1:0"];
+        self.serve_at("127.0.0.1:0")
+    }
+
+    /// Serves the embedded control plane where it was before.
+    pub(crate) fn serve_again(&self) -> Plane {
+        let address = std::fs::read(self.state().join("control-plane/address.json")).unwrap();
+        let address: Value = serde_json::from_slice(&address).unwrap();
+        self.serve_at(address["url"].as_str().unwrap().trim_start_matches("http://"))
+    }
+
+    fn serve_at(&self, listen: &str) -> Plane {
+        let args = ["control-plane", "serve", "--listen", listen];
         let mut child = self
             .command(&args)
             .stdout(Stdio::piped())
