@@ -1,3 +1,5 @@
 //! The `gateway` binary: everything is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    gateway::cli::main()
+}

@@ -19,6 +19,8 @@ const CANCEL: &str = "subagent_cancel";
 const ORDER: &str = "created_at.asc,id.asc";
 /// Ids in one query: the address stays below 4 KiB.
 const IDS_PER_QUERY: usize = 100;
+/// Twins of one idempotency key that are looked at.
+const MAX_TWINS: u32 = 100;
 
 /// The end of a job as one write; cheap to clone and to send again.
 #[derive(Debug, Clone)]
@@ -235,25 +237,25 @@ impl Jobs {
         Ok(found)
     }
 
-    /// Another row with the job's idempotency key and attempt that runs or has run; the oldest.
+    /// Other rows with the job's idempotency key that run or have run, oldest first. The caller compares attempts:
+    /// null and 1 are the same one, which no single filter says.
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
-    pub async fn idempotency_twin(&self, job: &Job) -> Result<Option<Value>, BackendError> {
+    pub async fn idempotency_twins(&self, job: &Job) -> Result<Vec<Value>, BackendError> {
         let Some(key) = &job.idempotency_key else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         self.rest
             .from(JOBS)
-            .select("id,status,result,error")
+            .select("id,status,attempt,created_at,started_at")
             .eq("team_id", &self.team)
             .eq("idempotency_key", key)
-            .eq("attempt", &job.attempt.unwrap_or(1))
             .in_("status", ["running", "completed"])
             .neq("id", &job.id)
             .order("created_at.asc")
-            .limit(1)
-            .maybe_one()
+            .limit(MAX_TWINS)
+            .fetch()
             .await
     }
 

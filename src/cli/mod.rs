@@ -1,1 +1,221 @@
-//! Parses, calls, prints.
+//! What a person types, and what a person reads. Parses, calls, prints.
+
+mod args;
+mod argv;
+mod completions;
+mod context;
+mod control_plane;
+mod doctor;
+mod duration;
+mod error;
+mod exec;
+mod exit;
+mod foreground;
+mod full_control;
+mod help;
+mod job;
+mod job_result;
+mod launch;
+mod local;
+mod log_lines;
+mod login;
+mod logs;
+mod operator;
+mod output;
+mod pair;
+mod pairing;
+mod plane;
+mod prompt;
+mod providers;
+mod refusal;
+mod shell_words;
+mod stack;
+mod start;
+mod status;
+mod stop;
+mod target;
+mod texts;
+mod unpair;
+mod up;
+mod watcher;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
+
+use crate::cli::args::{Cli, Command, EnvFileArgs};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::exit::Exit;
+use crate::cli::output::Output;
+use crate::config::sources::Environment;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let exit = match parse(words) {
+        Ok(cli) => run(cli),
+        Err(error) => explain_usage(&error),
+    };
+    ExitCode::from(exit.0)
+}
+
+fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let parser = Cli::command();
+    let words = argv::normalise(words, &parser);
+    let mut parser = parser.color(color_of(&words));
+    let program = OsString::from("gateway");
+    let matches = parser.try_get_matches_from_mut(std::iter::once(program).chain(words))?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut parser))
+}
+
+/// The parser prints its own help and errors, in the colour that was asked for.
+fn color_of(words: &[OsString]) -> ColorChoice {
+    let words: Vec<_> = words
+        .iter()
+        .filter_map(|word| word.to_str())
+        .take_while(|word| *word != "--")
+        .collect();
+    let is = |value: &str| {
+        words.contains(&format!("--color={value}").as_str()) || words.windows(2).any(|pair| pair == ["--color", value])
+    };
+    match (is("always"), is("never")) {
+        (_, true) => ColorChoice::Never,
+        (true, false) => ColorChoice::Always,
+        (false, false) => ColorChoice::Auto,
+    }
+}
+
+fn explain_usage(error: &clap::Error) -> Exit {
+    // The reader of help may be gone already; there is no one left to tell.
+    drop(error.print());
+    if error.use_stderr() { Exit::USAGE } else { Exit::OK }
+}
+
+fn run(cli: Cli) -> Exit {
+    let home = Environment::of_process().home();
+    let out = Output::new(cli.common.verbose, cli.common.color, home);
+    let Some(command) = cli.command else {
+        return settle(help::overview(&out), &out);
+    };
+    let out = out.for_json(command.json());
+    let cx = match Context::new(&cli.common, command.env_files(), out) {
+        Ok(cx) => cx,
+        Err((out, error)) => return settle(Err(error), &out),
+    };
+    with_runtime(&command, cx)
+}
+
+/// The server uses every core; everything else, the daemon too, is small on one thread.
+fn with_runtime(command: &Command, mut cx: Context) -> Exit {
+    let mut builder = if command.is_server() {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let result = match builder.enable_all().build() {
+        Ok(runtime) => runtime.block_on(Box::pin(dispatch(command, &mut cx))),
+        Err(error) => Err(CliError::failed("The runtime could not be started.").detail(error.to_string())),
+    };
+    settle(result, &cx.out)
+}
+
+fn settle(result: CliResult, out: &Output) -> Exit {
+    result.unwrap_or_else(|error| {
+        out.error(&error);
+        error.exit
+    })
+}
+
+async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
+    if command.prepares_state() {
+        cx.prepare()?;
+    }
+    let cx = &*cx;
+    match command {
+        Command::Pair(args) => pair::run(args, cx).await,
+        Command::Unpair(args) => unpair::run(args, cx).await,
+        Command::Start(args) => start::run(args, cx).await,
+        Command::Stop(args) => stop::run(args, cx).await,
+        Command::Status(args) => status::run(args, cx).await,
+        Command::Logs(args) => logs::run(args, cx).await,
+        Command::FullControl(args) => full_control::run(args, cx).await,
+        Command::Doctor(args) => doctor::run(args, cx).await,
+        Command::Up(args) => up::run(args, cx).await,
+        Command::Exec(args) => exec::run(args, cx).await,
+        Command::Job(args) => job::run(args, cx).await,
+        Command::Login(args) => login::run(args, cx).await,
+        Command::ControlPlane(args) => control_plane::run(args, cx).await,
+        Command::Completions(args) => completions::run(args, &cx.out),
+        Command::Help(args) => help::run(args, &cx.out),
+    }
+}
+
+impl Command {
+    /// Whether one JSON document is wanted.
+    const fn json(&self) -> bool {
+        match self {
+            Self::Status(args) => args.json.json,
+            Self::FullControl(args) => args.json.json,
+            Self::Doctor(args) => args.json.json,
+            Self::Exec(args) => args.json.json,
+            Self::Job(args) => args.json(),
+            Self::ControlPlane(args) => args.json(),
+            Self::Logs(args) => args.json,
+            Self::Pair(_)
+            | Self::Unpair(_)
+            | Self::Start(_)
+            | Self::Stop(_)
+            | Self::Up(_)
+            | Self::Login(_)
+            | Self::Completions(_)
+            | Self::Help(_) => false,
+        }
+    }
+
+    /// Environment files are for the commands that decide about a control plane or a daemon.
+    const fn env_files(&self) -> Option<&EnvFileArgs> {
+        match self {
+            Self::Pair(args) => Some(&args.env_file),
+            Self::Start(args) => Some(&args.env_file),
+            Self::Doctor(args) => Some(&args.env_file),
+            Self::Unpair(_)
+            | Self::Stop(_)
+            | Self::Status(_)
+            | Self::Logs(_)
+            | Self::FullControl(_)
+            | Self::Up(_)
+            | Self::Exec(_)
+            | Self::Job(_)
+            | Self::Login(_)
+            | Self::ControlPlane(_)
+            | Self::Completions(_)
+            | Self::Help(_) => None,
+        }
+    }
+
+    /// Whether the state directory is made and secured first; the others only look.
+    const fn prepares_state(&self) -> bool {
+        match self {
+            Self::Exec(args) => args.brings_up(),
+            Self::Pair(_) | Self::Start(_) | Self::Up(_) => true,
+            Self::Doctor(_)
+            | Self::Unpair(_)
+            | Self::Stop(_)
+            | Self::Status(_)
+            | Self::Logs(_)
+            | Self::FullControl(_)
+            | Self::Job(_)
+            | Self::Login(_)
+            | Self::ControlPlane(_)
+            | Self::Completions(_)
+            | Self::Help(_) => false,
+        }
+    }
+
+    const fn is_server(&self) -> bool {
+        matches!(self, Self::ControlPlane(args) if args.is_serve())
+    }
+}

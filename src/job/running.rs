@@ -47,7 +47,8 @@ impl Running {
     /// Kills every job's processes, whatever its handler is doing.
     pub fn kill_all(&self) {
         for process in self.lives.values().filter_map(Self::process) {
-            identity::kill_group_if_same(process);
+            let end = identity::kill_group_if_same(process);
+            tracing::warn!(pid = process.pid, ?end, "Killed what a job had not ended in time");
         }
     }
 

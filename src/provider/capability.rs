@@ -91,7 +91,7 @@ impl Finding {
 
     /// The wire's block, with the health decided elsewhere.
     #[must_use]
-    pub fn capability(&self, provider: ProviderId, health: ProviderHealth) -> ProviderCapability {
+    pub fn capability(&self, provider: ProviderId, health: Option<ProviderHealth>) -> ProviderCapability {
         let available = self.version.is_ok();
         ProviderCapability {
             available,
@@ -104,7 +104,7 @@ impl Finding {
                 ProviderSupports::default()
             },
             extensions: self.features.extensions.clone(),
-            health: Some(health),
+            health,
         }
     }
 }
@@ -161,7 +161,8 @@ mod tests {
             model: None,
             duration_ms: None,
         };
-        let block = Finding::unavailable("claude", "spawn claude ENOENT").capability(ProviderId::ClaudeCode, health);
+        let block =
+            Finding::unavailable("claude", "spawn claude ENOENT").capability(ProviderId::ClaudeCode, Some(health));
         assert_eq!((block.available, block.version.clone()), (false, None));
         assert_eq!(block.error.as_deref(), Some("spawn claude ENOENT"));
         assert!(!is_ready(&block));

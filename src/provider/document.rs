@@ -8,8 +8,7 @@ use crate::provider::ProviderId;
 use crate::provider::capability::{Finding, is_ready};
 use crate::provider::health;
 use crate::wire::heartbeat::{
-    Capabilities, HostCapability, HostMetadata, ProviderCapability, ProviderHealth, ProviderSupports, Readiness,
-    RuntimeInfo, Services,
+    Capabilities, HostCapability, HostMetadata, ProviderCapability, ProviderHealth, Readiness, RuntimeInfo, Services,
 };
 
 /// What the document says about the host itself.
@@ -21,59 +20,83 @@ pub struct HostFacts {
     pub full_control_enabled: bool,
 }
 
-/// Health by provider, as it was last known.
-pub type KnownHealth = BTreeMap<ProviderId, ProviderHealth>;
-/// Findings by provider; one that is missing has not been examined yet.
-pub type Findings = BTreeMap<ProviderId, Finding>;
+/// All that is known about the providers at one moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Picture {
+    findings: BTreeMap<ProviderId, Finding>,
+    health: BTreeMap<ProviderId, ProviderHealth>,
+}
+
+impl Picture {
+    /// Nothing was looked at yet; this is the health of an earlier life.
+    #[must_use]
+    pub const fn from_known(health: BTreeMap<ProviderId, ProviderHealth>) -> Self {
+        Self {
+            findings: BTreeMap::new(),
+            health,
+        }
+    }
+
+    /// Takes in what a look at a provider found. Says whether that is news to anybody but the clock.
+    pub fn see(&mut self, provider: ProviderId, finding: Finding, now: Timestamp) -> bool {
+        let seen = health::light(self.health.get(&provider), &finding, now);
+        let same_verdict = self.health.get(&provider).is_some_and(|known| {
+            (known.status, known.check_type, &known.error) == (seen.status, seen.check_type, &seen.error)
+        });
+        let same_finding = self.findings.get(&provider) == Some(&finding);
+        self.health.insert(provider, seen);
+        self.findings.insert(provider, finding);
+        !(same_verdict && same_finding)
+    }
+
+    /// What was found, once somebody has looked.
+    #[must_use]
+    pub fn finding(&self, provider: ProviderId) -> Option<&Finding> {
+        self.findings.get(&provider)
+    }
+
+    /// Health by provider, to be stored.
+    #[must_use]
+    pub const fn health(&self) -> &BTreeMap<ProviderId, ProviderHealth> {
+        &self.health
+    }
+
+    /// The wire's block of one provider.
+    #[must_use]
+    pub fn block(&self, provider: ProviderId) -> ProviderCapability {
+        let health = self.health.get(&provider).cloned();
+        match self.findings.get(&provider) {
+            Some(finding) => finding.capability(provider, health),
+            // Health stays what it was known to be: a verdict without a look would be a lie.
+            None => Finding::unavailable(provider.program(), "Not examined yet").capability(provider, health),
+        }
+    }
+
+    /// Whether a model could be run by somebody.
+    #[must_use]
+    pub fn any_ready(&self) -> bool {
+        ProviderId::ALL
+            .into_iter()
+            .any(|provider| is_ready(&self.block(provider)))
+    }
+}
 
 /// Builds the document.
 ///
 /// Heartbeats do not wait for probes: a provider without a finding is reported as not available, with that reason.
 #[must_use]
-pub fn capabilities(host: &HostFacts, findings: &Findings, known: &KnownHealth, now: Timestamp) -> Capabilities {
-    let providers: BTreeMap<_, _> = ProviderId::ALL
-        .into_iter()
-        .map(|provider| {
-            let block = provider_block(provider, findings.get(&provider), known.get(&provider), now);
-            (provider.wire().to_owned(), block)
-        })
-        .collect();
-    let any_ready = providers.values().any(is_ready);
+pub fn capabilities(host: &HostFacts, picture: &Picture) -> Capabilities {
+    let block = |provider: ProviderId| (provider.wire().to_owned(), picture.block(provider));
     Capabilities {
         schema_version: "v1".to_owned(),
-        providers,
+        providers: ProviderId::ALL.into_iter().map(block).collect(),
         hosts: BTreeMap::from([("gateway".to_owned(), host_block(host))]),
         services: Services {
-            model_execution: readiness(any_ready, "No gateway AI model provider is healthy"),
+            model_execution: readiness(picture.any_ready(), "No gateway AI model provider is healthy"),
             remote_shell: readiness(true, ""),
             machine_control: readiness(host.full_control_enabled, "Gateway host machine control is disabled"),
         },
         runtime: runtime_info(),
-    }
-}
-
-fn provider_block(
-    provider: ProviderId,
-    finding: Option<&Finding>,
-    known: Option<&ProviderHealth>,
-    now: Timestamp,
-) -> ProviderCapability {
-    let Some(finding) = finding else {
-        return not_yet_examined(known);
-    };
-    finding.capability(provider, health::light(known, finding, now))
-}
-
-/// Health stays what it was known to be: a verdict without a look would be a lie.
-fn not_yet_examined(known: Option<&ProviderHealth>) -> ProviderCapability {
-    ProviderCapability {
-        available: false,
-        version: None,
-        error: Some("Not examined yet".to_owned()),
-        supported_flags: BTreeMap::new(),
-        supports: ProviderSupports::default(),
-        extensions: None,
-        health: known.cloned(),
     }
 }
 
@@ -140,20 +163,13 @@ mod tests {
         }
     }
 
-    fn document(findings: &Findings, full_control: bool) -> Value {
-        let known = KnownHealth::new();
-        serde_json::to_value(capabilities(
-            &host(full_control),
-            findings,
-            &known,
-            Timestamp::UNIX_EPOCH,
-        ))
-        .unwrap()
+    fn document(picture: &Picture, full_control: bool) -> Value {
+        serde_json::to_value(capabilities(&host(full_control), picture)).unwrap()
     }
 
     #[test]
     fn before_any_probe_all_three_are_there_and_nothing_is_claimed() {
-        let document = document(&Findings::new(), false);
+        let document = document(&Picture::default(), false);
         let keys: Vec<_> = document["providers"].as_object().unwrap().keys().collect();
         assert_eq!(keys, ["claude_code", "codex", "gemini"]);
         assert_eq!(document["providers"]["codex"]["available"], json!(false));
@@ -168,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_host_and_runtime_blocks_have_the_wires_shape() {
-        let document = document(&Findings::new(), true);
+        let document = document(&Picture::default(), true);
         assert_eq!(document["schema_version"], json!("v1"));
         assert_eq!(
             document["hosts"],
@@ -186,7 +202,13 @@ mod tests {
             version: Ok("2.0.0 (Claude Code)".to_owned()),
             features: Features::read(ProviderId::ClaudeCode, Some("--tools"), None),
         };
-        let document = document(&Findings::from([(ProviderId::ClaudeCode, finding)]), false);
+        let mut picture = Picture::default();
+        assert!(picture.see(ProviderId::ClaudeCode, finding.clone(), Timestamp::UNIX_EPOCH));
+        assert!(
+            !picture.see(ProviderId::ClaudeCode, finding, Timestamp::now()),
+            "only the clock moved"
+        );
+        let document = document(&picture, false);
         assert_eq!(
             document["providers"]["claude_code"]["version"],
             json!("2.0.0 (Claude Code)")

@@ -4,7 +4,13 @@
 //! file stays the same, [`capability`] reads features out of its help, [`health`] keeps the verdict of earlier checks,
 //! [`document`] writes it all down for the control plane. Only [`probe`] starts processes.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::provider::document::Picture;
+use crate::provider::probe::Prober;
 
 pub mod capability;
 pub mod discovery;
@@ -60,4 +66,13 @@ impl ProviderId {
             Self::Gemini => "gemini",
         }
     }
+}
+
+/// What others may know of the providers: the latest picture, and a way to ask anew.
+#[derive(Debug, Clone)]
+pub struct Providers {
+    /// Asks CLIs.
+    pub prober: Prober,
+    /// Written by whoever keeps looking.
+    pub picture: watch::Receiver<Arc<Picture>>,
 }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::Stream;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::capture::Captured;
 use crate::process::env::ChildEnv;
 use crate::process::exit::Ending;
 use crate::process::spawn;
@@ -36,9 +37,9 @@ const ASKED_AT_ONCE: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Standard output.
-    pub stdout: String,
+    pub stdout: Vec<u8>,
     /// Standard error.
-    pub stderr: String,
+    pub stderr: Vec<u8>,
     /// Exit code; none when it did not start, was killed or ran out of time.
     pub exit_code: Option<i32>,
     /// How long it took.
@@ -73,6 +74,19 @@ impl Prober {
     pub const fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// Looks at every provider at once; each is reported as soon as it is known, so that a slow one delays nobody.
+    pub fn look<'a>(
+        &'a self,
+        cache: &'a ProbeCache,
+        now: Timestamp,
+    ) -> impl Stream<Item = (ProviderId, Finding, Learnt)> + use<'a> {
+        let look = move |provider| async move {
+            let (finding, learnt) = self.examine(provider, cache, now).await;
+            (provider, finding, learnt)
+        };
+        ProviderId::ALL.into_iter().map(look).collect::<FuturesUnordered<_>>()
     }
 
     /// Finds out what one provider is. Starts nothing when the memory still holds.
@@ -122,21 +136,21 @@ impl Prober {
         };
         let exit = child.wait(CancellationToken::new()).await;
         let asked = format!("{command} {}", args.join(" "));
-        let stderr = text(&exit.stderr);
+        let said = text(&exit.stderr.bytes);
         let error = match exit.ending {
             Ending::TimedOut { .. } => Some(format!("{asked} did not end within {deadline:?}")),
             Ending::Stopped { .. } => Some(format!("{asked} was stopped")),
-            Ending::Exited if exit.exit_code != Some(0) => Some(format!("Command failed: {asked}\n{stderr}")),
+            Ending::Exited if exit.exit_code != Some(0) => Some(format!("Command failed: {asked}\n{said}")),
             Ending::Exited if exit.stdout.truncated || exit.stderr.truncated => {
                 Some(format!("{asked} printed more than {ANSWER_BYTES} bytes"))
             }
             Ending::Exited => None,
         };
         Answer {
-            stdout: text(&exit.stdout),
+            stdout: exit.stdout.bytes,
+            stderr: exit.stderr.bytes,
             exit_code: exit.exit_code.filter(|_| exit.ending == Ending::Exited),
             duration: exit.duration,
-            stderr,
             error,
         }
     }
@@ -145,8 +159,8 @@ impl Prober {
 impl Answer {
     fn none(error: String) -> Self {
         Self {
-            stdout: String::new(),
-            stderr: String::new(),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
             exit_code: None,
             duration: Duration::ZERO,
             error: Some(error),
@@ -154,10 +168,13 @@ impl Answer {
     }
 
     /// The version text, or a short reason why there is none.
-    fn version(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// The reason, short enough to travel with every heartbeat.
+    pub fn version(&self) -> Result<String, String> {
         match &self.error {
             Some(error) => Err(short(error)),
-            None => Ok(short(&self.stdout)),
+            None => Ok(short(&text(&self.stdout))),
         }
     }
 }
@@ -166,8 +183,9 @@ fn not_found(command: &str) -> String {
     format!("spawn {command} ENOENT")
 }
 
-fn text(captured: &Captured) -> String {
-    String::from_utf8_lossy(&captured.bytes).into_owned()
+/// Text that any backend stores: a NUL would make a whole heartbeat unacceptable.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "\\0")
 }
 
 fn short(text: &str) -> String {
@@ -271,12 +289,12 @@ impl Examination<'_> {
         let help_text = help
             .error
             .is_none()
-            .then(|| format!("{}\n{}", help.stdout, help.stderr));
+            .then(|| format!("{}\n{}", text(&help.stdout), text(&help.stderr)));
         let list = extensions.as_ref().filter(|list| list.error.is_none());
         let features = Features::read(
             self.provider,
             help_text.as_deref(),
-            list.map(|list| list.stdout.as_str()),
+            list.map(|list| text(&list.stdout)).as_deref(),
         );
         let failed = help_text.is_none() || (extensions.is_some() && list.is_none());
         let evidence = chosen.answers.evidence;

@@ -57,6 +57,8 @@ pub enum Event {
     Refused,
     /// A slot or a lane became free.
     SlotFreed,
+    /// The channel says that it could not deliver a row.
+    Missed,
 }
 
 /// Which queries to send now.
@@ -84,6 +86,10 @@ pub enum Outcome {
 
 /// The baton.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts; a state per combination would say less"
+)]
 pub struct Feed {
     switches: Switches,
     slots: usize,
@@ -158,6 +164,7 @@ impl Feed {
             Event::SlotFreed => {
                 self.freed_at.get_or_insert(now);
             }
+            Event::Missed => self.hurry(now),
         }
     }
 

@@ -6,8 +6,9 @@ use std::collections::{HashSet, VecDeque};
 
 use serde_json::Value;
 
-use crate::domain::ids::{GatewayId, JobId, TeamId};
+use crate::domain::ids::JobId;
 use crate::domain::job::{Job, JobKind, JobStatus};
+use crate::job::handler::Identity;
 use crate::wire::job_row::{self, Reject};
 
 /// Cancel rows asked for at once.
@@ -20,15 +21,6 @@ pub const MAX_PAGES: usize = 10;
 pub const STATUS_CHUNK: usize = 100;
 /// Rows known to be bad that are remembered.
 const MAX_KNOWN_BAD: usize = 1_024;
-
-/// Whose rows are ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Our gateway.
-    pub gateway_id: GatewayId,
-    /// Our team.
-    pub team_id: TeamId,
-}
 
 /// One page of queued rows, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +144,11 @@ impl KnownBad {
         true
     }
 
+    /// Forgets a row: it may be tried again.
+    pub fn remove(&mut self, id: &JobId) {
+        self.ids.remove(id);
+    }
+
     /// Whether the row is known to be bad.
     #[must_use]
     pub fn contains(&self, id: &JobId) -> bool {
@@ -229,6 +226,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::ids::{GatewayId, TeamId};
 
     fn us() -> Identity {
         Identity {

@@ -21,6 +21,9 @@ pub struct LastExit {
     pub reason: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Whether running work had to be cancelled for it.
+    #[serde(default)]
+    pub work_cancelled: bool,
 }
 
 impl LastExit {
@@ -33,6 +36,7 @@ impl LastExit {
             code,
             reason: reason.into(),
             hint,
+            work_cancelled: false,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use gateway::process::env::ChildEnv;
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Finding;
@@ -120,16 +121,11 @@ async fn a_hung_cli_delays_nobody_and_is_left_in_peace_afterwards() {
     fakes.add("codex", "echo codex-cli 0.42.0");
     let prober = fakes.prober().with_deadline(Duration::from_millis(1500));
     let (mut cache, empty) = (ProbeCache::default(), ProbeCache::default());
-    let (hung, quick) = (
-        prober.examine(ProviderId::ClaudeCode, &empty, Timestamp::now()),
-        prober.examine(ProviderId::Codex, &empty, Timestamp::now()),
-    );
-    tokio::pin!(hung);
-    tokio::select! {
-        _ = &mut hung => panic!("the hung CLI answered first"),
-        (finding, _) = quick => assert_eq!(finding.version.as_deref(), Ok("codex-cli 0.42.0")),
-    }
-    let (finding, learnt) = hung.await;
+    let looks: Vec<_> = prober.look(&empty, Timestamp::now()).collect().await;
+    let order: Vec<_> = looks.iter().map(|(provider, ..)| *provider).collect();
+    assert_eq!(order, [ProviderId::Gemini, ProviderId::Codex, ProviderId::ClaudeCode]);
+    assert_eq!(looks[1].1.version.as_deref(), Ok("codex-cli 0.42.0"));
+    let (_, finding, learnt) = looks.into_iter().next_back().unwrap();
     let error = finding.version.unwrap_err();
     assert!(error.ends_with("claude --version did not end within 1.5s"), "{error}");
 
@@ -216,6 +212,6 @@ async fn a_failing_help_leaves_the_assumptions() {
     fakes.add("gemini", "[ \"$1\" = --version ] && echo 0.9.0");
     let finding = look(&fakes.prober(), ProviderId::Gemini, &mut ProbeCache::default()).await;
     assert_eq!(finding.version.as_deref(), Ok("0.9.0"));
-    assert_eq!(finding.features.flags["outputFormatFlag"], true);
+    assert!(finding.features.flags["outputFormatFlag"]);
     assert_eq!(finding.features.extensions, None);
 }

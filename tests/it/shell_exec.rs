@@ -1,6 +1,6 @@
 //! `shell_exec` jobs with real shells: what they may, what they say, how they end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use gateway::domain::secret::Secret;
 use gateway::job::handler::{Context, ControlFacts, Identity, InstallSwitch, JobLife, StopReason, shell_exec};
 use gateway::process::env::ChildEnv;
 use gateway::process::identity::alive;
+use gateway::provider::Providers;
+use gateway::provider::discovery::Places;
+use gateway::provider::probe::Prober;
 use gateway::wire::job_row;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -45,6 +48,10 @@ fn context(host_enabled: bool) -> Context {
         identity: Identity { gateway_id, team_id },
         install_full_control: InstallSwitch::new(move || host_enabled),
         child_env: environment(),
+        providers: Providers {
+            prober: Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
+            picture: tokio::sync::watch::Sender::default().subscribe(),
+        },
     }
 }
 

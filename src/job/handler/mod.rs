@@ -1,5 +1,6 @@
 //! One room per job type, and the few things a handler may use.
 
+pub mod diagnostic;
 pub mod shell_exec;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
 use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
+use crate::provider::Providers;
 
 /// What a handler may use. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub struct Context {
     pub install_full_control: InstallSwitch,
     /// Environment of children.
     pub child_env: ChildEnv,
+    /// Agent CLIs of this host.
+    pub providers: Providers,
 }
 
 /// Who this gateway is.
@@ -149,6 +153,15 @@ impl JobLife {
             .stop_reason()
             .map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
         JobOutcome::cancelled(text, [("cancelled", Value::Bool(true))])
+    }
+}
+
+/// Runs a claimed job to its end.
+pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
+    match &job.kind {
+        JobKind::Diagnostic => diagnostic::run(job, cx, life).await,
+        JobKind::ShellExec => shell_exec::run(job, cx, life).await,
+        JobKind::SubagentCancel | JobKind::Unsupported(_) => unsupported(job),
     }
 }
 

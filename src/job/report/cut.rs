@@ -106,7 +106,9 @@ mod tests {
 
     fn big() -> JobOutcome {
         let mut result = JobResult::default();
-        result.fields.insert("command".to_owned(), Value::from("é".repeat(200_000)));
+        result
+            .fields
+            .insert("command".to_owned(), Value::from("é".repeat(200_000)));
         result.fields.insert("exit_code".to_owned(), Value::from(0));
         result.raw.push(RawField {
             key: "stdout".to_owned(),
@@ -138,7 +140,10 @@ mod tests {
     #[test]
     fn the_last_form_is_a_failure_that_says_so() {
         let outcome = Cut::Reason.apply(big());
-        assert_eq!(outcome.error(), Some("The control plane refused the result of this job"));
+        assert_eq!(
+            outcome.error(),
+            Some("The control plane refused the result of this job")
+        );
         assert_eq!(outcome.result().fields["original_status"], "completed");
         assert_eq!(Cut::Whole.apply(big()), big());
     }

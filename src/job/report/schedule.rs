@@ -57,7 +57,10 @@ impl Schedule {
         if self.sending >= MAX_SENDING {
             return None;
         }
-        let entry = self.entries.values_mut().find(|entry| !entry.sending && entry.due <= now)?;
+        let entry = self
+            .entries
+            .values_mut()
+            .find(|entry| !entry.sending && entry.due <= now)?;
         entry.sending = true;
         self.sending += 1;
         Some((entry.id.clone(), entry.cut))
@@ -102,7 +105,11 @@ impl Schedule {
         if self.sending >= MAX_SENDING {
             return None;
         }
-        self.entries.values().filter(|entry| !entry.sending).map(|entry| entry.due).min()
+        self.entries
+            .values()
+            .filter(|entry| !entry.sending)
+            .map(|entry| entry.due)
+            .min()
     }
 
     /// Results not yet confirmed.
@@ -171,7 +178,11 @@ mod tests {
         assert!(schedule.take_due(at(5)).is_some());
         schedule.failed(&id("a"), at(5), Some(at(60_000)), 0.0);
         schedule.nudge(at(6));
-        assert_eq!(schedule.wake_at(), Some(at(60_005)), "a wait that was asked for is kept");
+        assert_eq!(
+            schedule.wake_at(),
+            Some(at(60_005)),
+            "a wait that was asked for is kept"
+        );
     }
 
     #[test]

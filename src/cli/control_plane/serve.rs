@@ -1,0 +1,155 @@
+//! `gateway control-plane serve`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::context::Context;
+use crate::cli::control_plane::DatabaseArg;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::exit::Exit;
+use crate::cli::output::Details;
+use crate::cli::plane::address::{self, PlaneAddress};
+use crate::cli::plane::database;
+use crate::control_plane::auth::Lives;
+use crate::control_plane::server::{self, Bound, ServeError, ServeOptions};
+use crate::control_plane::store::DatabaseUrl;
+use crate::runtime::logging;
+use crate::state::fs::OwnerDir;
+use crate::state::lock::{LockError, StateLock};
+use crate::state::log_file::{Limits, RotatingLog};
+
+/// Log file name inside the control plane's directory.
+const LOG: &str = "control-plane.log";
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Serves REST, auth, functions and Realtime under one address until it is interrupted. The address is kept: a pairing \
+pins it, so give a fixed port when hosts are to pair with it. Plain HTTP: put it behind a TLS proxy before it leaves \
+the machine.
+
+A PostgreSQL address holds a password and belongs into the variable GATEWAY_DATABASE_URL.
+
+Examples:
+  gateway control-plane serve
+  gateway control-plane serve --listen 0.0.0.0:54400 --database sqlite:/srv/gateway/plane.sqlite"
+)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:54400")]
+    listen: SocketAddr,
+
+    /// `gateway stop` ends it too
+    #[arg(long, hide = true)]
+    started_by_up: bool,
+
+    #[command(flatten)]
+    database: DatabaseArg,
+}
+
+pub(crate) async fn run(args: &ServeArgs, cx: &Context) -> CliResult {
+    let database = args.database.chosen(cx)?;
+    let home = Home::open(&database, cx)?;
+    let shown = database::shown(&database, cx);
+    let options = ServeOptions {
+        listen: args.listen,
+        database,
+        lives: Lives::default(),
+    };
+    let mut unsaved = None;
+    let on_bound = |bound: Bound| {
+        if let Some(home) = &home {
+            unsaved = home.save(&bound, args.started_by_up).err();
+        }
+        announce(&bound, &shown, cx);
+    };
+    server::serve(options, on_bound, interrupted()?).await?;
+    match unsaved {
+        Some(error) => Err(error),
+        None => Ok(Exit::OK),
+    }
+}
+
+/// The directory of the embedded control plane, locked for as long as it is served from here.
+struct Home {
+    dir: OwnerDir,
+    _lock: StateLock,
+}
+
+impl Home {
+    /// Only the embedded database has a home; others are wherever somebody put them.
+    fn open(database: &DatabaseUrl, cx: &Context) -> Result<Option<Self>, CliError> {
+        if !database::is_embedded(database, cx) {
+            return Ok(None);
+        }
+        let dir = OwnerDir::open_or_create(&cx.paths.control_plane_dir())?;
+        let lock = StateLock::acquire(&dir, address::LOCK).map_err(|error| match error {
+            LockError::Held { .. } => CliError::failed("The embedded control plane runs already.")
+                .detail(error.to_string())
+                .hint("gateway status; `gateway stop` ends it when `gateway up` started it"),
+            LockError::File(error) => CliError::from(error),
+        })?;
+        logging::init(
+            RotatingLog::with_limits(OwnerDir::open_or_create(dir.path())?, LOG, Limits::default())?,
+            false,
+        );
+        Ok(Some(Self { dir, _lock: lock }))
+    }
+
+    fn save(&self, bound: &Bound, started_by_up: bool) -> Result<(), CliError> {
+        let address = PlaneAddress {
+            url: format!("http://{}", bound.address),
+            pid: std::process::id(),
+            anon_key: bound.anon_key.expose().to_owned(),
+            started_by_up,
+        };
+        address::save(&self.dir, &address)
+    }
+}
+
+fn announce(bound: &Bound, database: &str, cx: &Context) {
+    let details = Details::new()
+        .add("Address", format!("http://{}", bound.address))
+        .add("Public key", bound.anon_key.expose())
+        .add("Database", database)
+        .add(
+            "Next",
+            "gateway control-plane pairing-code; gateway control-plane token create",
+        );
+    cx.out.ok("Control plane listens", &details);
+}
+
+fn interrupted() -> Result<impl Future<Output = ()>, CliError> {
+    let unusable = |error: std::io::Error| CliError::failed("Signals cannot be received.").detail(error.to_string());
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
+    // A closed terminal must not end it.
+    let mut hangup = signal(SignalKind::hangup()).map_err(unusable)?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _got = interrupt.recv() => return,
+                _got = terminate.recv() => return,
+                _got = hangup.recv() => {}
+            }
+        }
+    })
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Listen { .. } => Self::failed("The control plane cannot listen.")
+                .detail(error.to_string())
+                .hint("choose another address with --listen, or end the program that uses this one"),
+            ServeError::Locked { .. }
+            | ServeError::Lock { .. }
+            | ServeError::Open(_)
+            | ServeError::Auth(_)
+            | ServeError::ChangeLog(_)
+            | ServeError::Accept(_) => Self::failed("The control plane stopped.").detail(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `gateway doctor`: what is wrong on this host, and the command that mends it.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::backend::{Auth, Client, Endpoint, Http};
+use crate::cli::args::{EnvFileArgs, JsonArg};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::exit::Exit;
+use crate::cli::output::Details;
+use crate::cli::providers::{self, Examined};
+use crate::cli::status::{enabled, yes_no};
+use crate::domain::clock;
+use crate::state::session::Session;
+
+/// Beyond this a clock is called wrong; jobs still run, because freshness is judged by the server's time.
+const CLOCK_LIMIT_SECONDS: i64 = 30;
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 1 when the gateway cannot work here: state directory, session or control plane. A missing agent CLI or \
+a switched-off layer of machine control is only a warning.
+
+Examples:
+  gateway doctor
+  gateway doctor --json"
+)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) env_file: EnvFileArgs,
+
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+}
+
+/// How one check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Warning,
+    Bad,
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warning => "warning",
+            Self::Bad => "failed",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    verdict: Verdict,
+    found: String,
+    hint: Option<String>,
+}
+
+pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
+    let session = cx.sessions().load();
+    let mut checks = vec![state_check(cx), session_check(&session)];
+    let session = session.ok().flatten();
+    if let Some(session) = &session {
+        checks.extend(plane_checks(session).await);
+        checks.push(host_layer(session));
+    }
+    let examined = if args.json.json {
+        providers::examine(cx).await
+    } else {
+        providers::examine_and_print(cx).await
+    };
+    let usable = checks.iter().all(|check| check.verdict != Verdict::Bad);
+    if args.json.json {
+        cx.out.document(&document(&checks, &examined, usable, cx))?;
+    } else {
+        print(&checks, session.as_ref(), &examined, cx);
+    }
+    Ok(if usable { Exit::OK } else { Exit::FAILED })
+}
+
+fn good(name: &'static str, found: impl Into<String>) -> Check {
+    Check {
+        name,
+        verdict: Verdict::Good,
+        found: found.into(),
+        hint: None,
+    }
+}
+
+fn bad(name: &'static str, error: &CliError) -> Check {
+    let detail = error.detail.as_deref().map(|detail| format!(" {detail}"));
+    Check {
+        name,
+        verdict: Verdict::Bad,
+        found: format!("{}{}", error.message, detail.unwrap_or_default()),
+        hint: error.hint.clone(),
+    }
+}
+
+fn warning(name: &'static str, found: impl Into<String>, hint: impl Into<String>) -> Check {
+    Check {
+        name,
+        verdict: Verdict::Warning,
+        found: found.into(),
+        hint: Some(hint.into()),
+    }
+}
+
+fn state_check(cx: &Context) -> Check {
+    match cx.state_dir() {
+        Ok(dir) => good("State directory", cx.out.path(dir.path())),
+        Err(error) => bad("State directory", &error),
+    }
+}
+
+fn session_check(session: &Result<Option<Session>, crate::state::session::SessionError>) -> Check {
+    match session {
+        Ok(Some(session)) => good("Session", format!("paired with {}", session.supabase_url)),
+        Ok(None) => bad(
+            "Session",
+            &CliError::failed("This host is not paired.").hint("gateway pair CODE, or gateway up"),
+        ),
+        Err(error) => bad(
+            "Session",
+            &CliError::failed(error.to_string()).hint("gateway pair CODE"),
+        ),
+    }
+}
+
+/// Whether the control plane answers, takes the session, and agrees about the time.
+async fn plane_checks(session: &Session) -> Vec<Check> {
+    let http = match Endpoint::new(&session.supabase_url, session.anon_key.clone()).and_then(Http::new) {
+        Ok(http) => http,
+        Err(error) => return vec![bad("Control plane", &CliError::failed(error.to_string()))],
+    };
+    // The stored token as it is: a daemon may be using the session, and only one process may renew it.
+    let client = Client::new(http.clone(), Auth::fixed(session.access_token.clone()));
+    let query = client
+        .rest()
+        .from("team_gateways")
+        .select("full_control_enabled,status,last_seen_at");
+    let row = query.eq("id", &session.gateway_id).maybe_one().await;
+    let mut checks = Vec::new();
+    match row {
+        Ok(row) => {
+            checks.push(good("Control plane", "answers, and takes the session"));
+            checks.push(team_layer(row.as_ref(), session));
+        }
+        Err(error) if error.status() == Some(401) => checks.push(good(
+            "Control plane",
+            "answers; the stored access token has run out and is renewed at the next start",
+        )),
+        Err(error) => checks.push(bad(
+            "Control plane",
+            &crate::cli::operator::explain(&session.supabase_url, &error),
+        )),
+    }
+    checks.extend(clock_check(&http));
+    checks
+}
+
+fn team_layer(row: Option<&Value>, session: &Session) -> Check {
+    let on = row.and_then(|row| row.get("full_control_enabled")) == Some(&Value::Bool(true));
+    if on {
+        return good("Machine control, team", "enabled");
+    }
+    warning(
+        "Machine control, team",
+        "disabled: commands are refused",
+        format!("gateway control-plane gateway full-control {} on", session.gateway_id),
+    )
+}
+
+fn host_layer(session: &Session) -> Check {
+    if session.full_control_enabled {
+        return good("Machine control, host", "enabled");
+    }
+    warning(
+        "Machine control, host",
+        "disabled: commands are refused",
+        "gateway full-control enable",
+    )
+}
+
+fn clock_check(http: &Http) -> Option<Check> {
+    let offset = http.server_offset()?;
+    let now = clock::now();
+    let seconds = offset.server_time(now).duration_since(now).as_secs();
+    if seconds.abs() <= CLOCK_LIMIT_SECONDS {
+        return Some(good("Clock", format!("{} s from the control plane's", seconds.abs())));
+    }
+    let way = if seconds > 0 { "behind" } else { "ahead of" };
+    Some(warning(
+        "Clock",
+        format!("{} s {way} the control plane's", seconds.abs()),
+        "set the clock of this host; jobs run meanwhile",
+    ))
+}
+
+fn print(checks: &[Check], session: Option<&Session>, examined: &Examined, cx: &Context) {
+    cx.out.line("Provider status:");
+    for line in examined.status_lines() {
+        cx.out.line(&line);
+    }
+    let details = Details::new()
+        .add("Config dir", cx.out.path(&cx.paths.dir))
+        .add("Paired", yes_no(session.is_some()))
+        .maybe(
+            "Host machine control",
+            session.map(|session| enabled(session.full_control_enabled)),
+        )
+        .maybe_verbose("Gateway ID", session.map(|session| &session.gateway_id))
+        .maybe_verbose("Team ID", session.map(|session| &session.team_id));
+    cx.out.heading("Gateway doctor report", &details);
+    for check in checks {
+        let details = Details::new().maybe("Next", check.hint.as_deref());
+        let line = format!("{}: {}", check.name, check.found);
+        match check.verdict {
+            Verdict::Good => cx.out.ok(&line, &details),
+            Verdict::Warning => cx.out.warn(&line, &details),
+            Verdict::Bad => cx.out.fault(&line, &details),
+        }
+    }
+    examined.warn_if_none_usable(cx);
+}
+
+fn document(checks: &[Check], examined: &Examined, usable: bool, cx: &Context) -> Value {
+    let checks: Vec<Value> = checks
+        .iter()
+        .map(|check| {
+            json!({
+                "check": check.name, "verdict": check.verdict.word(), "found": check.found, "hint": check.hint,
+            })
+        })
+        .collect();
+    json!({
+        "usable": usable,
+        "state_directory": cx.paths.dir,
+        "checks": checks,
+        "providers": examined.document(),
+    })
+}

@@ -1,0 +1,97 @@
+//! `gateway job list`.
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::cli::args::JsonArg;
+use crate::cli::context::Context;
+use crate::cli::error::CliResult;
+use crate::cli::exit::Exit;
+use crate::cli::job::show::shown;
+use crate::cli::operator::{JobFilter, Operator};
+use crate::domain::job::JobStatus;
+
+/// Options of `job list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only jobs in this state
+    #[arg(long, value_enum)]
+    status: Option<StatusWord>,
+
+    /// Only jobs of this gateway
+    #[arg(long, value_name = "ID")]
+    gateway: Option<String>,
+
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StatusWord {
+    Queued,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl From<StatusWord> for JobStatus {
+    fn from(word: StatusWord) -> Self {
+        match word {
+            StatusWord::Queued => Self::Queued,
+            StatusWord::Running => Self::Running,
+            StatusWord::Completed => Self::Completed,
+            StatusWord::Failed => Self::Failed,
+            StatusWord::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+pub(crate) async fn run(args: &ListArgs, cx: &Context) -> CliResult {
+    let filter = JobFilter {
+        status: args.status.map(JobStatus::from),
+        gateway_id: args.gateway.as_deref(),
+        limit: args.limit,
+    };
+    let rows = Operator::open(cx).await?.jobs(&filter).await?;
+    if args.json.json {
+        cx.out.document(&rows)?;
+    } else if rows.is_empty() {
+        cx.out.line("No jobs.");
+    } else {
+        let lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        cx.out.table(&["JOB", "TYPE", "STATUS", "CREATED", "WHAT"], &lines);
+    }
+    Ok(Exit::OK)
+}
+
+fn cells(row: &Value) -> Vec<String> {
+    let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let command = row.pointer("/payload/command").and_then(Value::as_str);
+    let what = match (text("error"), command) {
+        (error, _) if !error.is_empty() => error,
+        (_, Some(command)) => command.to_owned(),
+        (_, None) => String::new(),
+    };
+    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    vec![
+        text("id"),
+        text("job_type"),
+        text("status"),
+        shown(&text("created_at")),
+        shortened(&what),
+    ]
+}
+
+fn shortened(text: &str) -> String {
+    const WIDTH: usize = 48;
+    if text.chars().count() <= WIDTH {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(WIDTH - 3).collect();
+    format!("{start}...")
+}

@@ -1,0 +1,133 @@
+//! `gateway job submit`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::cli::args::JsonArg;
+use crate::cli::context::Context;
+use crate::cli::duration::{self, millis};
+use crate::cli::error::{CliError, CliResult};
+use crate::cli::exit::Exit;
+use crate::cli::operator::{NewJob, Operator};
+use crate::cli::output::Details;
+use crate::cli::{job_result, shell_words, target, watcher};
+
+/// Longest wait with `--watch` when no limit is given: a subagent's own default.
+const DEFAULT_LIMIT: Duration = Duration::from_mins(30);
+
+/// Options of `job submit`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gateway job submit -- uname -a
+  gateway job submit --watch --timeout 60 -- 'make test'
+  gateway job submit --type diagnostic
+  gateway job submit --type subagent_run --payload @run.json --idempotency-key run-17")]
+pub(crate) struct SubmitArgs {
+    /// Kind of job
+    #[arg(long = "type", value_name = "TYPE", default_value = "shell_exec")]
+    job_type: String,
+
+    /// Arguments of the job: a JSON object, or `@FILE`
+    #[arg(long, value_name = "JSON")]
+    payload: Option<String>,
+
+    /// The gateway that shall run it; needed when the team has several
+    #[arg(long, value_name = "ID")]
+    gateway: Option<String>,
+
+    /// The remote_shell resource; chosen by the gateway when left out
+    #[arg(long, value_name = "ID")]
+    resource: Option<String>,
+
+    /// Time limit of a command
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+
+    /// Jobs with one key run once
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+
+    /// Wait for the end, show the output and exit as the command did
+    #[arg(long)]
+    watch: bool,
+
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+
+    /// Command line of a shell_exec job; several words are quoted and joined
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+pub(crate) async fn run(args: &SubmitArgs, cx: &Context) -> CliResult {
+    let mut payload = read_payload(args.payload.as_deref())?;
+    let operator = Operator::open(cx).await?;
+    let gateway = target::gateway(&operator, args.gateway.as_deref(), cx).await?;
+    if args.job_type == "shell_exec" {
+        fill_shell_payload(&mut payload, args, &operator, &gateway).await?;
+    } else if !args.command.is_empty() {
+        return Err(CliError::usage(format!("A {} job has no command line.", args.job_type)).hint("pass --payload"));
+    }
+    let job = NewJob {
+        gateway_id: gateway,
+        job_type: args.job_type.clone(),
+        payload,
+        idempotency_key: args.idempotency_key.clone(),
+    };
+    if args.watch {
+        let row = watcher::run_to_end(&operator, &job, args.timeout.unwrap_or(DEFAULT_LIMIT)).await?;
+        return job_result::show(&row, &cx.out);
+    }
+    let row = operator.insert(&job).await?;
+    let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
+    if args.json.json {
+        cx.out.document(&row)?;
+    } else {
+        let details = Details::new()
+            .add("Job", id)
+            .add("Next", format!("gateway job watch {id}"));
+        cx.out.ok("Job submitted", &details);
+    }
+    Ok(Exit::OK)
+}
+
+fn read_payload(argument: Option<&str>) -> Result<Map<String, Value>, CliError> {
+    let Some(argument) = argument else {
+        return Ok(Map::new());
+    };
+    let text = match argument.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            CliError::usage(format!("The payload file `{path}` cannot be read.")).detail(error.to_string())
+        })?,
+        None => argument.to_owned(),
+    };
+    serde_json::from_str(&text)
+        .map_err(|error| CliError::usage("The payload is no JSON object.").detail(error.to_string()))
+}
+
+async fn fill_shell_payload(
+    payload: &mut Map<String, Value>,
+    args: &SubmitArgs,
+    operator: &Operator,
+    gateway_id: &str,
+) -> Result<(), CliError> {
+    if !args.command.is_empty() {
+        payload.insert("command".to_owned(), json!(shell_words::command_line(&args.command)));
+    }
+    if !payload.contains_key("command") {
+        return Err(CliError::usage("A shell_exec job needs a command.").hint("gateway job submit -- uname -a"));
+    }
+    if let Some(timeout) = args.timeout {
+        payload.insert("timeout_ms".to_owned(), json!(millis(timeout)));
+    }
+    if let Some(resource) = &args.resource {
+        payload.insert("resource_id".to_owned(), json!(resource));
+    }
+    if !payload.contains_key("resource_id") {
+        let resource = target::shell_of(operator, gateway_id).await?;
+        payload.insert("resource_id".to_owned(), json!(resource));
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Starting the embedded control plane in the background.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::plane::address::{self, PlaneAddress};
+use crate::process::daemon::{DetachedSpec, spawn_detached};
+use crate::process::env::ChildEnv;
+use crate::state::fs::OwnerDir;
+
+/// Log file name inside the control plane's directory.
+const LOG: &str = "control-plane.log";
+const UP_WITHIN: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Starts it and waits until it answers.
+pub(crate) async fn start(cx: &Context) -> Result<PlaneAddress, CliError> {
+    cx.out.progress("Starting the control plane...");
+    cx.state_dir()?;
+    let dir = OwnerDir::open_or_create(&cx.paths.control_plane_dir())?;
+    let listen = remembered_listen(&dir);
+    let mut child = spawn_detached(DetachedSpec {
+        program: cx.program()?,
+        args: arguments(&listen, cx),
+        env: ChildEnv::exactly(cx.process_env.vars().map(|(name, value)| (name.into(), value.into()))),
+        log: dir.append(LOG)?,
+        cwd: dir.path().to_path_buf(),
+    })
+    .map_err(|error| CliError::failed("The control plane could not be started.").detail(error.to_string()))?;
+    let deadline = Instant::now() + UP_WITHIN;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        if let Some(address) = address::running(cx)
+            && answers(&address.url).await
+        {
+            return Ok(address);
+        }
+        let gone = child.try_wait().ok().flatten().is_some();
+        if (gone && address::running(cx).is_none()) || Instant::now() >= deadline {
+            return Err(not_started(&listen, &dir, cx));
+        }
+    }
+}
+
+/// The address of the last run; the next run has the same.
+pub(crate) fn remembered_url(cx: &Context) -> Option<String> {
+    let dir = OwnerDir::open(&cx.paths.control_plane_dir()).ok().flatten()?;
+    Some(address::remembered(&dir)?.url)
+}
+
+fn remembered_listen(dir: &OwnerDir) -> String {
+    let remembered = address::remembered(dir);
+    let listen = remembered.and_then(|address| Some(address.url.strip_prefix("http://")?.to_owned()));
+    listen.unwrap_or_else(|| "127.0.0.1:0".to_owned())
+}
+
+fn arguments(listen: &str, cx: &Context) -> Vec<OsString> {
+    let words = [
+        "control-plane",
+        "serve",
+        "--listen",
+        listen,
+        "--started-by-up",
+        "--config-dir",
+    ];
+    let mut words: Vec<OsString> = words.iter().map(OsString::from).collect();
+    words.push(cx.paths.dir.clone().into());
+    words
+}
+
+async fn answers(url: &str) -> bool {
+    match url.strip_prefix("http://") {
+        Some(listen) => TcpStream::connect(listen).await.is_ok(),
+        None => false,
+    }
+}
+
+fn not_started(listen: &str, dir: &OwnerDir, cx: &Context) -> CliError {
+    let log = dir.read(LOG).ok().flatten().unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let last = log
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
+    CliError::failed(format!("The control plane did not start on {listen}."))
+        .detail(last)
+        .hint(format!(
+            "the log is {}; the port is kept because this machine is paired with it",
+            cx.out.path(&dir.path().join(LOG))
+        ))
+}

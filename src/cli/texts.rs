@@ -1,0 +1,113 @@
+//! Texts of the help that are more than one option's line.
+
+/// The help without a command. Commands are grouped by what a person wants; a test keeps the list complete.
+pub(crate) const TOP_TEMPLATE: &str = "\
+{about}
+
+{usage-heading} gateway [OPTIONS] <COMMAND>
+
+Try it on this machine:
+  up             Run everything here: control plane and gateway, paired
+  exec           Run a command on a gateway and show its output
+
+This host as a gateway:
+  pair           Pair this host with a team, then start
+  unpair         End the pairing: revoke the session and forget it
+  start          Start the gateway in the background
+  stop           Stop the gateway, and the control plane that `up` started
+  status         Show whether the gateway runs and how it is
+  logs           Show the gateway's log
+  full-control   Show or change machine control of this host
+  doctor         Examine this host and say what to mend
+
+Jobs, as an operator:
+  login          Save an operator credential for exec and job
+  job            Submit, list, show, watch and cancel jobs
+
+A control plane of your own:
+  control-plane  Serve and administer a control plane
+
+Help:
+  help           Explain a command or a topic: examples, environment, exit-codes
+  completions    Print a completion script for a shell
+
+Options:
+  -v, --verbose  Show more details
+  -h, --help     Show help; `gateway help COMMAND` explains one command
+  -V, --version  Show the version
+
+Examples:
+  gateway exec --up --full-control -- uname -a   everything from nothing, in one command
+  gateway pair CODE                              join a team, start in the background
+  gateway status --json                          for programs
+";
+
+/// Topics of `gateway help`, beside the commands.
+pub(crate) const TOPICS: &[&str] = &["examples", "environment", "exit-codes"];
+
+/// `gateway help examples`.
+pub(crate) const EXAMPLES: &str = "\
+Everything on one machine:
+  gateway up --full-control            control plane and gateway; Ctrl-C stops both
+  gateway up --detach                  the same in the background; `gateway stop` ends it
+  gateway exec -- uname -a             run a command as a job, end to end
+  gateway exec -- 'ls | wc -l'         one word is a shell command line
+  gateway exec --timeout 5 -- make     124 when it takes longer
+
+A host joins a team:
+  gateway pair CODE                    pairs, then starts in the background
+  gateway pair --full-control CODE     and allows commands on this host
+  gateway status
+  gateway logs                         follows; `--no-follow` prints and ends
+
+Machine control has three layers; a command needs all of them:
+  gateway full-control enable                               host: on the host itself
+  gateway control-plane gateway full-control ID on          team
+  gateway control-plane resource create --gateway ID --full-control on    resource
+
+Jobs from another machine:
+  gateway login --url http://10.0.0.5:54400 --anon-key KEY --token-file token
+  gateway job submit --watch -- uname -a
+  gateway job list
+  gateway job show ID                  which way it came, every step with its time
+  gateway job cancel ID
+
+Stopping:
+  gateway stop                         running jobs get 15 s, then they are cancelled
+  gateway stop --drain 10m             running jobs get ten minutes
+  gateway stop --now                   running jobs are cancelled
+";
+
+/// `gateway help environment`.
+pub(crate) const ENVIRONMENT: &str = "\
+A flag wins over its variable. Blank values count as unset. Booleans: 1, true, yes, on, 0, false, no, off.
+
+State:
+  PANORAMA_GATEWAY_CONFIG_DIR           state directory [~/.panorama/gateway]
+  PANORAMA_GATEWAY_CONFIG_PATH          session file [gateway.json in it]
+  PANORAMA_GATEWAY_LOG_PATH             log file [gateway.log beside it]
+  PANORAMA_GATEWAY_PID_PATH             PID file, for people [gateway.pid beside it]
+
+Control plane:
+  PANORAMA_SUPABASE_URL                 address of the control plane
+  PANORAMA_SUPABASE_ANON_KEY            its public key
+  SUPABASE_URL, SUPABASE_ANON_KEY, SUPABASE_PUBLISHABLE_KEY
+                                        the same, for `pair` only, after the two above
+  PANORAMA_ENV, PANORAMA_ENV_FILE       load an environment file; none is loaded unless asked for
+
+Gateway:
+  PANORAMA_GATEWAY_DEVICE_NAME          label of this host [its host name]
+  PANORAMA_GATEWAY_CONCURRENCY          jobs at once [10]
+  PANORAMA_GATEWAY_SHUTDOWN_GRACE_MS    time for running jobs at a shutdown [60000]
+  PANORAMA_GATEWAY_AUTO_RESTART         restart after an upgrade
+  PANORAMA_GATEWAY_RESTART_CHECK_MS     how often to look for one [30000]
+  PANORAMA_GATEWAY_RESTART_MAX_WAIT_MS  longest wait for running jobs before it
+  PANORAMA_CLAUDE_CLI, PANORAMA_CODEX_CLI, PANORAMA_GEMINI_CLI
+                                        agent CLIs; after them CLAUDE_CLI, CODEX_CLI, GEMINI_CLI
+
+Operator:
+  GATEWAY_TOKEN                         operator token; wins over the saved one
+
+Terminal:
+  NO_COLOR                              no colour
+";

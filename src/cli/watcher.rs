@@ -1,0 +1,140 @@
+//! Waiting for a job: Realtime says when to look, polling looks anyway.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::backend::RealtimeEvent;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::operator::{Cancel, NewJob, Operator};
+use crate::domain::job::JobStatus;
+
+/// How long a queued job may wait for a gateway.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long the control plane may be away while a job is watched.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// What a running command may take beyond its own limit until its row is final.
+const REPORTING: Duration = Duration::from_secs(60);
+const FIRST_LOOK: Duration = Duration::from_millis(15);
+const SLOWEST_LOOK: Duration = Duration::from_secs(1);
+/// With Realtime up, polling only covers what it might lose.
+const LOOK_BESIDE_REALTIME: Duration = Duration::from_secs(2);
+
+/// How long to wait for what; none waits for ever.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patience {
+    taken: Option<Instant>,
+    ended: Option<Instant>,
+}
+
+/// Writes a job and waits for its end. Ctrl-C cancels it, and so does a gateway that never takes it.
+pub(crate) async fn run_to_end(operator: &Operator, job: &NewJob, limit: Duration) -> Result<Value, CliError> {
+    let row = operator.insert(job).await?;
+    let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
+    let patience = Patience {
+        taken: Some(Instant::now() + TAKEN_WITHIN),
+        ended: Some(Instant::now() + TAKEN_WITHIN + limit + REPORTING),
+    };
+    tokio::select! {
+        row = until_final(operator, id, patience) => row,
+        _interrupted = tokio::signal::ctrl_c() => {
+            operator.cancel(id, Cancel::Unfinished, "Interrupted by the operator").await?;
+            Err(CliError::with(Exit::INTERRUPTED, "Interrupted; the job was cancelled."))
+        }
+    }
+}
+
+/// Waits for the end of a job, however long it takes.
+pub(crate) async fn watch(operator: &Operator, id: &str) -> Result<Value, CliError> {
+    until_final(operator, id, Patience::default()).await
+}
+
+async fn until_final(operator: &Operator, id: &str, patience: Patience) -> Result<Value, CliError> {
+    let mut realtime = operator.follow(id);
+    let mut subscribed = false;
+    let mut pause = FIRST_LOOK;
+    let mut outage: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            event = realtime.next_event() => match event {
+                RealtimeEvent::Subscribed => continue,
+                RealtimeEvent::SystemOk => subscribed = true,
+                RealtimeEvent::Change(_) => {}
+                RealtimeEvent::Down { .. } => {
+                    subscribed = false;
+                    continue;
+                }
+            },
+            () = tokio::time::sleep(pause) => {}
+        }
+        match operator.try_job(id, "id,status").await {
+            Ok(Some(row)) => {
+                outage = None;
+                if let Some(end) = judge(operator, id, &row, patience).await? {
+                    realtime.close().await;
+                    return Ok(end);
+                }
+            }
+            Ok(None) => return operator.job(id, "id").await,
+            Err(error) if error.is_transient() && outage.get_or_insert_with(Instant::now).elapsed() < OUTAGE => {}
+            Err(error) => return Err(operator.explain(&error)),
+        }
+        pause = next_pause(pause, subscribed);
+    }
+}
+
+fn next_pause(pause: Duration, subscribed: bool) -> Duration {
+    if subscribed {
+        LOOK_BESIDE_REALTIME
+    } else {
+        (pause * 2).min(SLOWEST_LOOK)
+    }
+}
+
+/// The whole row when it is final; an error when patience ended.
+async fn judge(operator: &Operator, id: &str, row: &Value, patience: Patience) -> Result<Option<Value>, CliError> {
+    let status = row
+        .get("status")
+        .and_then(|status| serde_json::from_value::<JobStatus>(status.clone()).ok());
+    let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    match status {
+        Some(JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled) => operator.job(id, "*").await.map(Some),
+        Some(JobStatus::Queued) if over(patience.taken) => give_up(operator, id).await,
+        Some(JobStatus::Running) if over(patience.ended) => Err(CliError::failed(
+            "The command's time is over, but its gateway has not reported its end.",
+        )
+        .hint(format!("gateway job watch {id}"))),
+        Some(JobStatus::Queued | JobStatus::Running) | None => Ok(None),
+    }
+}
+
+/// Takes a queued job back. A gateway that took it in the same moment wins.
+async fn give_up(operator: &Operator, id: &str) -> Result<Option<Value>, CliError> {
+    let cancelled = operator.cancel(id, Cancel::Queued, "No gateway took the job").await?;
+    if cancelled.is_none() {
+        return Ok(None);
+    }
+    Err(CliError::with(Exit::NOT_TAKEN, "No gateway took the job.")
+        .detail(format!(
+            "job {id} waited {} s and was cancelled",
+            TAKEN_WITHIN.as_secs()
+        ))
+        .hint("on the host: gateway status, then gateway start"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_become_rarer_and_are_rare_beside_realtime() {
+        let mut pause = FIRST_LOOK;
+        for _ in 0..20 {
+            pause = next_pause(pause, false);
+        }
+        assert_eq!(pause, SLOWEST_LOOK);
+        assert_eq!(next_pause(FIRST_LOOK, true), LOOK_BESIDE_REALTIME);
+    }
+}

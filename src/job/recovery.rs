@@ -1,0 +1,134 @@
+//! After a crash: what the journal and the control plane say about jobs of an earlier run.
+//!
+//! A job is never run again by us. What was finished is sent; what was not is stopped and failed as interrupted.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::backend::{BackendError, Jobs};
+use crate::domain::clock;
+use crate::domain::ids::JobId;
+use crate::domain::job::{Ingress, JobOutcome, Timeline};
+use crate::job::report::{Finished, Mail};
+use crate::job::worker::Worker;
+use crate::process::identity::{GroupKill, ProcessIdentity, kill_group_if_same};
+use crate::state::journal::{Journal, JournalError};
+
+const INTERRUPTED: &str = "Gateway was interrupted while the job ran";
+const PAGE: u32 = 100;
+
+/// How many jobs were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Claimed, but not finished.
+    pub interrupted: usize,
+    /// Finished, but not known to have arrived.
+    pub unreported: usize,
+}
+
+/// The end of a job that an earlier run left behind.
+pub fn interrupted() -> JobOutcome {
+    JobOutcome::failed(INTERRUPTED, [("interrupted", Value::Bool(true))])
+}
+
+/// Ends what the journal calls unfinished and hands every unreported result to the reporter.
+///
+/// # Errors
+/// [`JournalError`] when the journal cannot be read or written.
+pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Result<Found, JournalError> {
+    let recovered = journal.recover().await?;
+    let found = Found {
+        interrupted: recovered.interrupted.len(),
+        unreported: recovered.unreported.len(),
+    };
+    for job in recovered.interrupted {
+        let id = job.entry.job_id;
+        if let Some(record) = job.process {
+            let process = ProcessIdentity {
+                pid: record.pid,
+                pgid: record.pgid,
+                // Where the system tells no start times, 0 was written.
+                start_ticks: Some(record.start_ticks).filter(|ticks| *ticks > 0),
+            };
+            stop_leftover(&id, process);
+        }
+        let mut timeline = job.entry.timeline;
+        timeline.finished_at = Some(clock::now());
+        journal.finished(&id, &interrupted(), &timeline).await?;
+        resend(id, reports).await;
+    }
+    for id in recovered.unreported {
+        resend(id, reports).await;
+    }
+    if found != Found::default() {
+        info!(
+            found.interrupted,
+            found.unreported, "Jobs of an earlier run were found in the journal"
+        );
+    }
+    Ok(found)
+}
+
+/// Fails the rows that run under our id since before `began` and that the journal knows nothing of.
+///
+/// # Errors
+/// [`BackendError`] when the rows cannot be read; the caller tries again.
+pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker, began: Timestamp) -> Result<usize, BackendError> {
+    let mut orphans = Vec::new();
+    let mut offset = 0;
+    loop {
+        let rows = jobs.running_of_gateway(PAGE, offset).await?;
+        offset += PAGE;
+        let full = rows.len() >= PAGE as usize;
+        for row in &rows {
+            if let Some(orphan) = orphan(row, began)
+                && matches!(journal.outcome(&orphan.0).await, Ok(None))
+            {
+                orphans.push(orphan);
+            }
+        }
+        if !full {
+            break;
+        }
+    }
+    let count = orphans.len();
+    for (id, job_type, started_at) in orphans {
+        warn!(job = %id, "A job of an earlier run was still marked as running; it is failed");
+        let mut timeline = Timeline::received(Ingress::Poll, started_at.unwrap_or(began));
+        timeline.claimed_at = started_at;
+        worker.close(&id, Some(&job_type), interrupted(), timeline).await;
+    }
+    Ok(count)
+}
+
+/// Id, type and claim time of a row that an earlier run claimed. Ours carry a later time.
+fn orphan(row: &Value, began: Timestamp) -> Option<(JobId, String, Option<Timestamp>)> {
+    let text = |column: &str| row.get(column).and_then(Value::as_str);
+    let id = JobId::new(text("id")?).ok()?;
+    let started_at = text("started_at").and_then(|at| at.parse::<Timestamp>().ok());
+    if started_at.is_some_and(|at| at >= began) {
+        return None;
+    }
+    Some((id, text("job_type").unwrap_or("unknown").to_owned(), started_at))
+}
+
+fn stop_leftover(id: &JobId, process: ProcessIdentity) {
+    match kill_group_if_same(process) {
+        GroupKill::Killed => info!(job = %id, pid = process.pid, "Killed what an interrupted job had left running"),
+        GroupKill::Gone => {}
+        GroupKill::NotProven => warn!(job = %id, pid = process.pid, "The interrupted job's pid is another process now"),
+    }
+}
+
+async fn resend(id: JobId, reports: &mpsc::Sender<Mail>) {
+    let finished = Finished {
+        id,
+        fresh: None,
+        journalled: true,
+    };
+    if reports.send(Mail::Finished(finished)).await.is_err() {
+        warn!("The reporter is gone");
+    }
+}

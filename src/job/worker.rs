@@ -1,0 +1,269 @@
+//! One job from claim to journal: claims, checks, runs a handler, hands the end to the reporter; nothing else.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::backend::BackendError;
+use crate::domain::backoff::Backoff;
+use crate::domain::clock;
+use crate::domain::ids::{JobId, ResourceId};
+use crate::domain::job::{Job, JobOutcome, Timeline};
+use crate::job::handler::{self, Context, ControlFacts, JobLife};
+use crate::job::idempotency;
+use crate::job::queue::Waiting;
+use crate::job::report::{Finished, Mail};
+use crate::process::identity::ProcessIdentity;
+use crate::state::journal::{ClaimedEntry, Journal, ProcessIdentityRecord};
+use crate::wire::job_row;
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Worked {
+    /// It ended and its end is on its way.
+    Finished,
+    /// The row was not to be claimed any more: somebody else's, cancelled, or gone.
+    NotOurs,
+    /// The claim failed; the row is still queued as far as known.
+    NotClaimed(String),
+    /// The end could not be written to the journal; it is sent from memory.
+    NotJournalled(String),
+}
+
+/// Works on jobs; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    cx: Context,
+    journal: Journal,
+    reports: mpsc::Sender<Mail>,
+}
+
+/// A claimed job with the facts fetched beside the claim.
+struct Claim {
+    row: Value,
+    at: Timestamp,
+}
+
+impl Worker {
+    /// A worker.
+    #[must_use]
+    pub const fn new(cx: Context, journal: Journal, reports: mpsc::Sender<Mail>) -> Self {
+        Self { cx, journal, reports }
+    }
+
+    /// Claims and runs one job.
+    pub async fn work(&self, waiting: Waiting, life: JobLife) -> Worked {
+        let Waiting { job, mut timeline, .. } = waiting;
+        let (claimed, facts) = tokio::join!(self.claim(&job.id, &life), self.facts(&job));
+        let claim = match claimed {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return Worked::NotOurs,
+            Err(error) => {
+                warn!(job = %job.id, error, "Failed to claim gateway job");
+                return Worked::NotClaimed(error);
+            }
+        };
+        timeline.claimed_at = Some(claim.at);
+        let job = match job_row::decode(&claim.row) {
+            Ok(job) => job,
+            Err(reject) => {
+                let outcome = JobOutcome::failed(reject.reason, []);
+                return self.close(&job.id, None, outcome, timeline).await;
+            }
+        };
+        info!(job = %job.id, job_type = job.kind.as_str(), ingress = ?timeline.ingress, "Processing gateway job");
+        let life = facts.map_or_else(|| life.clone(), |facts| life.clone().with_control(facts));
+        let outcome = self.checked_run(&job, &life, &mut timeline, claim.at).await;
+        self.finish(&job.id, outcome, timeline).await
+    }
+
+    /// Claims a row that cannot be a job, and fails it with the reason.
+    pub async fn reject(&self, id: &JobId, reason: String, mut timeline: Timeline) -> Worked {
+        let claim = match self.claim(id, &JobLife::default()).await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return Worked::NotOurs,
+            Err(error) => return Worked::NotClaimed(error),
+        };
+        timeline.claimed_at = Some(claim.at);
+        self.close(id, None, JobOutcome::failed(reason, []), timeline).await
+    }
+
+    /// Ends a row that is ours but has no journal entry yet.
+    pub async fn close(&self, id: &JobId, job_type: Option<&str>, outcome: JobOutcome, timeline: Timeline) -> Worked {
+        let entry = self.entry(id, job_type.unwrap_or("unknown"), None, &timeline);
+        match self.journal.claimed(&entry).await {
+            Ok(()) => self.finish(id, outcome, timeline).await,
+            Err(error) => {
+                self.send(id, outcome, timeline, false).await;
+                Worked::NotJournalled(error.to_string())
+            }
+        }
+    }
+
+    async fn checked_run(
+        &self,
+        job: &Job,
+        life: &JobLife,
+        timeline: &mut Timeline,
+        claimed_at: Timestamp,
+    ) -> JobOutcome {
+        let entry = self.entry(&job.id, job.kind.as_str(), job.requested_via.clone(), timeline);
+        let (written, twin) = tokio::join!(
+            self.journal.claimed(&entry),
+            idempotency::check(&self.cx.backend, job, claimed_at)
+        );
+        if let Err(error) = written {
+            warn!(job = %job.id, %error, "Failed to write the journal; the job is not run");
+            return JobOutcome::failed("Gateway journal cannot be written", []);
+        }
+        if let Some(refused) = twin {
+            return refused;
+        }
+        if life.stop.is_cancelled() {
+            return life.cancelled();
+        }
+        self.run_handler(job, life, timeline).await
+    }
+
+    /// Runs the handler and writes down which process it started, while it runs.
+    async fn run_handler(&self, job: &Job, life: &JobLife, timeline: &mut Timeline) -> JobOutcome {
+        let mut process = life.process();
+        let mut handler = std::pin::pin!(AssertUnwindSafe(handler::run(job, &self.cx, life)).catch_unwind());
+        let noted = async {
+            if process.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let started = *process.borrow_and_update();
+            self.note_process(&job.id, started, timeline).await;
+        };
+        let ended = tokio::select! {
+            biased;
+            () = noted => handler.await,
+            outcome = &mut handler => outcome,
+        };
+        ended.unwrap_or_else(|panic| {
+            let text = panic_text(panic.as_ref());
+            tracing::error!(job = %job.id, text, "Gateway job processing failed");
+            handler::broken(job, text)
+        })
+    }
+
+    async fn note_process(&self, id: &JobId, process: Option<ProcessIdentity>, timeline: &mut Timeline) {
+        let Some(process) = process else { return };
+        let at = clock::now();
+        timeline.started_at = Some(at);
+        let record = ProcessIdentityRecord {
+            pid: process.pid,
+            start_ticks: process.start_ticks.unwrap_or_default(),
+            pgid: process.pgid,
+            at,
+        };
+        if let Err(error) = self.journal.started(id, record).await {
+            warn!(job = %id, %error, "Failed to note the job's process in the journal");
+        }
+    }
+
+    async fn finish(&self, id: &JobId, outcome: JobOutcome, mut timeline: Timeline) -> Worked {
+        timeline.finished_at = Some(clock::now());
+        info!(job = %id, status = outcome.status().as_str(), error = outcome.error(), "Gateway job ended");
+        let written = self.journal.finished(id, &outcome, &timeline).await;
+        self.send(id, outcome, timeline, written.is_ok()).await;
+        match written {
+            Ok(()) => Worked::Finished,
+            Err(error) => Worked::NotJournalled(error.to_string()),
+        }
+    }
+
+    async fn send(&self, id: &JobId, outcome: JobOutcome, timeline: Timeline, journalled: bool) {
+        let finished = Finished {
+            id: id.clone(),
+            fresh: Some(Arc::new((outcome, timeline))),
+            journalled,
+        };
+        if self.reports.send(Mail::Finished(finished)).await.is_err() {
+            warn!(job = %id, "The reporter is gone; the result is sent after the next start");
+        }
+    }
+
+    /// The control plane's side of machine control, for jobs that need it. Travels beside the claim.
+    async fn facts(&self, job: &Job) -> Option<ControlFacts> {
+        if !handler::needs_control(&job.kind) {
+            return None;
+        }
+        let columns = "full_control_enabled,status,last_seen_at,capabilities,vm_id";
+        let named = job.payload.get("resource_id").and_then(Value::as_str).map(str::trim);
+        let resource_id = named.and_then(|id| ResourceId::new(id).ok());
+        let resource = async {
+            match &resource_id {
+                Some(id) => self.cx.backend.resource(id).await,
+                None => Ok(None),
+            }
+        };
+        let (gateway, resource) = tokio::join!(self.cx.backend.gateway_row(columns), resource);
+        Some(ControlFacts {
+            gateway: gateway.map_err(|error| error.to_string()),
+            resource: resource.map_err(|error| error.to_string()),
+        })
+    }
+
+    /// One conditional update. When its answer is lost, the row tells: the time of the claim is in it.
+    async fn claim(&self, id: &JobId, life: &JobLife) -> Result<Option<Claim>, String> {
+        // The wire has milliseconds; the row is compared with what it was given.
+        let at = clock::now();
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8));
+        let mut uncertain = false;
+        loop {
+            let error = match self.cx.backend.claim(id, at).await {
+                Ok(Some(row)) => return Ok(Some(Claim { row, at })),
+                Ok(None) if !uncertain => return Ok(None),
+                Ok(None) => match self.cx.backend.claimed_at(id, at).await {
+                    Ok(row) => return Ok(row.map(|row| Claim { row, at })),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if !may_have_been_applied(&error) && !uncertain {
+                return Err(error.to_string());
+            }
+            uncertain = true;
+            let wait = backoff.ceiling_step().max(error.retry_after().unwrap_or_default());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                // A claim that did get through is failed as interrupted after the next start.
+                () = life.stop.cancelled() => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn entry(&self, id: &JobId, job_type: &str, requested_via: Option<String>, timeline: &Timeline) -> ClaimedEntry {
+        ClaimedEntry {
+            job_id: id.clone(),
+            team_id: self.cx.identity.team_id.clone(),
+            gateway_id: self.cx.identity.gateway_id.clone(),
+            job_type: job_type.to_owned(),
+            timeline: timeline.clone(),
+            requested_via,
+        }
+    }
+}
+
+/// Whether the update may have happened although no good answer came.
+fn may_have_been_applied(error: &BackendError) -> bool {
+    match error {
+        BackendError::Http(_) | BackendError::Unexpected { .. } => true,
+        BackendError::Status { status, .. } => *status >= 500 || matches!(*status, 408 | 429),
+        BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the handler panicked".to_owned())
+}

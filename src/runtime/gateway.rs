@@ -1,0 +1,298 @@
+//! From settings and a session to running tasks, and back to nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::backend::realtime::{Binding, Realtime};
+use crate::backend::{Auth, Client, Endpoint, Http, HttpError, Jobs};
+use crate::config::backend::Backend;
+use crate::config::settings::Settings;
+use crate::domain::backoff::Backoff;
+use crate::domain::clock;
+use crate::job::handler::{Context, Identity};
+use crate::job::recovery;
+use crate::job::report::{self, Reporter};
+use crate::job::worker::Worker;
+use crate::process::env::ChildEnv;
+use crate::runtime::Start;
+use crate::runtime::feed::Switches;
+use crate::runtime::heartbeat;
+use crate::runtime::ingress::{Ingress, Order, Parts, Report};
+use crate::runtime::local_socket::{self, Asked};
+use crate::runtime::probes::Probes;
+use crate::runtime::session_keeper::{self, SessionKeeper, install_switch, tokens_of};
+use crate::runtime::signals::Signals;
+use crate::runtime::supervisor::{About, Lines, Note, Supervisor, WorkEnd};
+use crate::runtime::tasks::{Task, Tasks};
+use crate::state::fs::OwnerDir;
+use crate::state::journal::{Journal, JournalError, Opened};
+use crate::state::session::{Session, SessionStore};
+use crate::wire::heartbeat::WireStatus;
+
+/// How long the ingress waits for the answer to the first heartbeat.
+const FIRST_BEAT_PATIENCE: Duration = Duration::from_secs(1);
+/// Bound of every small channel.
+const MAILBOX: usize = 64;
+
+/// The parts could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The address of the control plane is unusable.
+    #[error(transparent)]
+    Backend(#[from] HttpError),
+    /// The local socket cannot be opened.
+    #[error("cannot open the local socket {path}: {why}")]
+    Socket {
+        /// Where.
+        path: String,
+        /// Why.
+        #[source]
+        why: std::io::Error,
+    },
+}
+
+/// What a gateway is built from.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Settings, paths and environment.
+    pub start: &'a Start,
+    /// The state directory.
+    pub dir: &'a Arc<OwnerDir>,
+    /// Who we are.
+    pub session: Session,
+    /// Where the control plane is.
+    pub backend: Backend,
+    /// Label of this host.
+    pub device_name: String,
+    /// When the process began.
+    pub began: Instant,
+}
+
+/// Everything that can fail has happened; nothing runs yet but the journal.
+#[derive(Debug)]
+pub struct Gateway {
+    tasks: Tasks,
+    listener: UnixListener,
+    probes: Probes,
+    store: SessionStore,
+    journal: Journal,
+    client: Client,
+    context: Context,
+    about: About,
+}
+
+impl Gateway {
+    /// Opens socket and journal and prepares every part.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn build(plan: Plan<'_>) -> Result<Self, BuildError> {
+        let (start, session) = (plan.start, &plan.session);
+        let socket = start.paths.socket();
+        let listener = local_socket::bind(&socket).map_err(|why| BuildError::Socket {
+            path: socket.display().to_string(),
+            why,
+        })?;
+        let mut tasks = Tasks::default();
+        let journal = open_journal(plan.dir, &mut tasks).await?;
+        let store = SessionStore::new(&start.paths);
+        let http = Http::new(Endpoint::new(&plan.backend.url, plan.backend.anon_key.clone())?)?;
+        let keeper = Arc::new(SessionKeeper::new(store.clone(), session));
+        let client = Client::new(http.clone(), Auth::session(http, keeper, tokens_of(session)));
+        let child_env = child_env(start);
+        let probes = Probes::new(
+            &start.env,
+            &start.settings.providers,
+            child_env.clone(),
+            Arc::clone(plan.dir),
+        )
+        .with_known_health(&session.provider_health);
+        let context = Context {
+            backend: Jobs::new(client.rest(), session.team_id.clone(), session.gateway_id.clone()),
+            identity: Identity {
+                gateway_id: session.gateway_id.clone(),
+                team_id: session.team_id.clone(),
+            },
+            install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
+            child_env,
+            providers: probes.providers(),
+        };
+        let about = About {
+            backend_url: plan.backend.url,
+            gateway_id: session.gateway_id.to_string(),
+            team_id: session.team_id.to_string(),
+            device_name: plan.device_name,
+            began: plan.began,
+        };
+        Ok(Self {
+            tasks,
+            listener,
+            probes,
+            store,
+            journal,
+            client,
+            context,
+            about,
+        })
+    }
+
+    /// Works until somebody wants it to end, then takes everything down in order.
+    pub async fn run(mut self, settings: &Settings, signals: &mut Signals) -> WorkEnd {
+        let jobs = self.context.backend.clone();
+        let (reports, mail) = mpsc::channel(report::MAILBOX);
+        let (unreported, unreported_seen) = watch::channel(0);
+        let reporter = Reporter::new(jobs, self.journal.clone(), unreported);
+        self.tasks.spawn(Task::Reporter, reporter.run(mail));
+        if let Err(error) = recovery::from_journal(&self.journal, &reports).await {
+            return WorkEnd::Fault(error.to_string());
+        }
+        let (notes, notes_seen) = mpsc::channel(MAILBOX);
+        let (asked, asked_seen) = mpsc::channel(MAILBOX);
+        let (orders, orders_seen) = mpsc::channel(MAILBOX);
+        let (report, report_seen) = watch::channel(Report::default());
+        let lines = Lines {
+            notes: notes_seen,
+            ingress: report_seen,
+            unreported: unreported_seen,
+            asked: asked_seen,
+            orders,
+            reports,
+            status: watch::Sender::new(WireStatus::Pending),
+            hurry: Arc::new(Notify::new()),
+            first_beat: CancellationToken::new(),
+            install: self.context.install_full_control.clone(),
+        };
+        self.spawn_heartbeat(&lines, notes.clone());
+        let worker = self.spawn_ingress(&lines, settings, report, orders_seen);
+        let status = lines.status.clone();
+        let supervisor = Supervisor::new(self.about.clone(), lines, settings.shutdown_grace);
+        let mut tasks = self.spawn_followers(notes, asked, worker);
+        let end = supervisor.run(&mut tasks, signals).await;
+        take_down(tasks, &status).await;
+        end
+    }
+
+    fn spawn_heartbeat(&mut self, lines: &Lines, notes: mpsc::Sender<Note>) {
+        let sender = heartbeat::Sender {
+            client: self.client.clone(),
+            device_name: self.about.device_name.clone(),
+            install: self.context.install_full_control.clone(),
+            picture: self.context.providers.picture.clone(),
+            status: lines.status.subscribe(),
+            notes,
+        };
+        self.tasks.spawn(Task::Heartbeat, sender.run(Arc::clone(&lines.hurry)));
+    }
+
+    fn spawn_ingress(
+        &mut self,
+        lines: &Lines,
+        settings: &Settings,
+        report: watch::Sender<Report>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Worker {
+        let worker = Worker::new(self.context.clone(), self.journal.clone(), lines.reports.clone());
+        let switches = Switches {
+            polling: settings.polling,
+            realtime: settings.realtime,
+        };
+        if !switches.realtime {
+            info!("Gateway job realtime channel disabled; using poll-only ingress");
+        }
+        let parts = Parts {
+            jobs: self.context.backend.clone(),
+            worker: worker.clone(),
+            realtime: switches.realtime.then(|| self.realtime()),
+            us: self.context.identity.clone(),
+            switches,
+            slots: settings.concurrency,
+        };
+        let first_beat = lines.first_beat.clone();
+        self.tasks.spawn(Task::Ingress, async move {
+            // The control plane hears that we live before we ask for jobs; but a slow answer keeps no job waiting.
+            drop(tokio::time::timeout(FIRST_BEAT_PATIENCE, first_beat.cancelled()).await);
+            Ingress::new(parts, report).run(orders).await;
+        });
+        worker
+    }
+
+    /// New rows of this gateway, and cancelled rows of the team as far as we may see them.
+    fn realtime(&self) -> Realtime {
+        let gateway = &self.context.identity.gateway_id;
+        let binding = |event: &str, filter: String| Binding {
+            event: event.to_owned(),
+            table: "gateway_jobs".to_owned(),
+            filter: Some(filter),
+        };
+        let bindings = vec![
+            binding("INSERT", format!("gateway_id=eq.{gateway}")),
+            binding("UPDATE", "status=eq.cancelled".to_owned()),
+        ];
+        Realtime::new(self.client.clone(), &format!("gateway_jobs_{gateway}"), bindings)
+    }
+
+    fn spawn_followers(self, notes: mpsc::Sender<Note>, asked: mpsc::Sender<Asked>, worker: Worker) -> Tasks {
+        let mut tasks = self.tasks;
+        let auth = self.client.auth().clone();
+        tasks.spawn(
+            Task::Session,
+            session_keeper::follow(auth, self.store, self.about.gateway_id, notes),
+        );
+        tasks.spawn(Task::LocalSocket, local_socket::serve(self.listener, asked));
+        tasks.spawn(Task::Probes, self.probes.run());
+        let (jobs, journal, began) = (self.context.backend, self.journal, clock::now());
+        tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker, began));
+        tasks
+    }
+}
+
+/// Says goodbye, leaves the channel, and lets reporter and journal finish, in this order.
+async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
+    for task in [Task::Probes, Task::Orphans, Task::Session, Task::LocalSocket] {
+        tasks.stop(task).await;
+    }
+    status.send_replace(WireStatus::Offline);
+    for task in [Task::Heartbeat, Task::Ingress, Task::Reporter, Task::Journal] {
+        tasks.stop(task).await;
+    }
+}
+
+/// Tries until the rows of an earlier run were read.
+async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker, began: Timestamp) {
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+    while let Err(error) = recovery::orphans(&jobs, &journal, &worker, began).await {
+        warn!(%error, "Failed to look for jobs of an earlier run");
+        tokio::time::sleep(backoff.ceiling_step()).await;
+    }
+}
+
+async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, JournalError> {
+    let Opened {
+        journal,
+        writer,
+        set_aside,
+    } = Journal::open(dir).await?;
+    if let Some(path) = set_aside {
+        warn!(path = %path.display(), "The journal was damaged beyond use; it was moved aside and a new one begun");
+    }
+    tasks.spawn(Task::Journal, writer.run());
+    Ok(journal)
+}
+
+fn child_env(start: &Start) -> ChildEnv {
+    let inherited = start
+        .env
+        .vars()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    ChildEnv::for_user(inherited, &start.from_env_file, &start.paths.tmp())
+}

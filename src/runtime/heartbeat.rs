@@ -1,0 +1,124 @@
+//! The one sender of heartbeats: at once, every 30 s, on every change, and `offline` as the last word.
+//!
+//! It never waits for anything but its own request: what it says is read from watches at the moment of sending.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::backend::client::Client;
+use crate::backend::{BackendError, SessionLost};
+use crate::domain::backoff::Backoff;
+use crate::job::handler::InstallSwitch;
+use crate::provider::document::{self, HostFacts, Picture};
+use crate::runtime::supervisor::Note;
+use crate::wire::heartbeat::{Heartbeat, WireStatus};
+
+/// Between two heartbeats that say the same.
+const INTERVAL: Duration = Duration::from_secs(30);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+/// The goodbye must not hold the end up.
+const GOODBYE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What a heartbeat says and where it goes.
+#[derive(Debug)]
+pub struct Sender {
+    /// The control plane.
+    pub client: Client,
+    /// Label of the host.
+    pub device_name: String,
+    /// The host's layer of machine control.
+    pub install: InstallSwitch,
+    /// What is known about the agent CLIs.
+    pub picture: watch::Receiver<Arc<Picture>>,
+    /// The wire's status word; `offline` ends the sender.
+    pub status: watch::Receiver<WireStatus>,
+    /// Where news go.
+    pub notes: mpsc::Sender<Note>,
+}
+
+/// How a heartbeat went.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Beat {
+    /// The control plane has it.
+    Accepted,
+    /// It did not arrive, or was not accepted.
+    Failed(String),
+    /// The session is over.
+    SessionLost(SessionLost),
+}
+
+impl Sender {
+    /// Sends until the status is `offline`. `hurry` asks for one at once.
+    pub async fn run(mut self, hurry: Arc<Notify>) {
+        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        loop {
+            let status = *self.status.borrow_and_update();
+            self.picture.mark_unchanged();
+            if status == WireStatus::Offline {
+                return self.say_goodbye().await;
+            }
+            let sent_at = Instant::now();
+            let beat = self.beat(status).await;
+            let next = match &beat {
+                Beat::Accepted => {
+                    backoff.reset();
+                    sent_at + INTERVAL
+                }
+                Beat::Failed(_) | Beat::SessionLost(_) => {
+                    Instant::now() + backoff.ceiling_step() / 2 + backoff_share(backoff.attempts())
+                }
+            };
+            if self.notes.send(Note::Beat { sent_at, beat }).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = hurry.notified() => {}
+                Ok(()) = self.status.changed() => {}
+                Ok(()) = self.picture.changed() => {}
+            }
+        }
+    }
+
+    async fn beat(&self, status: WireStatus) -> Beat {
+        match self.client.functions().heartbeat(&self.message(status)).await {
+            Ok(reply) if reply.success => Beat::Accepted,
+            Ok(_) => Beat::Failed("the control plane did not accept the heartbeat".to_owned()),
+            Err(BackendError::SessionLost(lost)) => Beat::SessionLost(lost),
+            Err(error) => {
+                warn!(%error, "Failed to send gateway heartbeat");
+                Beat::Failed(error.to_string())
+            }
+        }
+    }
+
+    async fn say_goodbye(&self) {
+        let goodbye = tokio::time::timeout(GOODBYE_DEADLINE, self.beat(WireStatus::Offline));
+        match goodbye.await {
+            Ok(Beat::Accepted) => info!("Told the control plane that this gateway is offline"),
+            Ok(Beat::Failed(_) | Beat::SessionLost(_)) | Err(_) => warn!("The control plane did not hear the goodbye"),
+        }
+    }
+
+    fn message(&self, status: WireStatus) -> Heartbeat {
+        let host = HostFacts {
+            device_name: self.device_name.clone(),
+            full_control_enabled: self.install.enabled(),
+        };
+        Heartbeat {
+            status,
+            capabilities: document::capabilities(&host, &self.picture.borrow()),
+            device_name: self.device_name.clone(),
+        }
+    }
+}
+
+/// Up to one second, so that gateways that lost their control plane together do not come back together.
+fn backoff_share(attempts: u32) -> Duration {
+    Duration::from_secs(1).mul_f64(if attempts == 0 { 0.0 } else { rand::random() })
+}

@@ -1,0 +1,376 @@
+//! Brings jobs in and runs them: carries out what feed, sweep and queue decide.
+//!
+//! One task. Queries, workers and the Realtime channel are futures of it, so nothing here is shared or locked.
+
+mod intake;
+mod queries;
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::backend::realtime::Realtime;
+use crate::backend::{Jobs, RealtimeEvent};
+use crate::domain::clock;
+use crate::domain::ids::JobId;
+use crate::job::handler::{Identity, StopReason};
+use crate::job::queue::{JobQueue, Limits};
+use crate::job::running::Running;
+use crate::job::worker::{Worked, Worker};
+use crate::runtime::feed::{Event, Feed, Outcome, Switches};
+use crate::runtime::ingress::queries::{Answers, Asking};
+use crate::runtime::reconcile::{KnownBad, Sweep};
+
+/// Jobs and payload bytes that may wait in memory.
+const MAX_WAITING: usize = 1_024;
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// Rows that are being refused, and cancels that are being served, at the same time.
+const MAX_ASIDE: usize = 16;
+/// After a failed write of the journal nothing is claimed for so long.
+const JOURNAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// What the supervisor orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Take no more jobs.
+    Drain,
+    /// Ask every running job to end.
+    CancelAll(StopReason),
+    /// Kill what still runs.
+    KillAll,
+    /// The session is unusable.
+    Pause,
+    /// The session is usable again.
+    Resume,
+    /// Whether the control plane knows that we live: only then are jobs claimed.
+    Claiming(bool),
+}
+
+/// What the ingress knows about itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Jobs running now.
+    pub running: usize,
+    /// Jobs waiting in memory.
+    pub waiting: usize,
+    /// Rows and frames that could not be decoded.
+    pub malformed: u64,
+    /// Rows of other owners that came along.
+    pub foreign: u64,
+    /// The last good reconcile.
+    pub reconciled: Option<(Instant, Timestamp)>,
+    /// Why the last reconcile failed, if it did.
+    pub trouble: Option<String>,
+    /// Whether the channel is joined.
+    pub realtime: bool,
+    /// Why the channel is down, once it has failed.
+    pub realtime_down: Option<String>,
+    /// Why the journal cannot be written.
+    pub journal: Option<String>,
+}
+
+/// What an ingress is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Rows of the control plane.
+    pub jobs: Jobs,
+    /// Runs jobs.
+    pub worker: Worker,
+    /// The job channel, unless it is switched off.
+    pub realtime: Option<Realtime>,
+    /// Whose rows are ours.
+    pub us: Identity,
+    /// Test switches.
+    pub switches: Switches,
+    /// Jobs at the same time.
+    pub slots: usize,
+}
+
+/// Why a worker was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It holds a slot of the queue.
+    Slot,
+    /// A cancel, or a row to be refused.
+    Aside,
+}
+
+type Working = FuturesUnordered<BoxFuture<'static, (JobId, Place, Worked)>>;
+
+/// The ingress; see the module's head.
+pub struct Ingress {
+    jobs: Jobs,
+    worker: Worker,
+    realtime: Option<Realtime>,
+    us: Identity,
+    switches: Switches,
+    began: Instant,
+    feed: Feed,
+    queue: JobQueue,
+    running: Running,
+    working: Working,
+    aside: usize,
+    bad: KnownBad,
+    sweep: Option<Sweep>,
+    resume_at: usize,
+    claiming: bool,
+    journal_pause: Option<Instant>,
+    report: Report,
+    reports: watch::Sender<Report>,
+}
+
+impl std::fmt::Debug for Ingress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingress")
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ingress {
+    /// An ingress that begins with a reconcile. `reports` follows what it knows.
+    #[must_use]
+    pub fn new(parts: Parts, reports: watch::Sender<Report>) -> Self {
+        let limits = Limits {
+            slots: parts.slots,
+            jobs: MAX_WAITING.max(parts.slots),
+            bytes: MAX_WAITING_BYTES,
+        };
+        Self {
+            jobs: parts.jobs,
+            worker: parts.worker,
+            realtime: parts.realtime,
+            us: parts.us,
+            switches: parts.switches,
+            began: Instant::now(),
+            feed: Feed::new(parts.switches, parts.slots, Duration::ZERO),
+            queue: JobQueue::new(limits),
+            running: Running::default(),
+            working: FuturesUnordered::new(),
+            aside: 0,
+            bad: KnownBad::default(),
+            sweep: None,
+            resume_at: 0,
+            claiming: false,
+            journal_pause: None,
+            report: Report::default(),
+            reports,
+        }
+    }
+
+    /// Works until the sender of `orders` is gone, then leaves the channel.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut asking: Option<Asking> = None;
+        loop {
+            self.start_ready();
+            if asking.is_none() {
+                asking = self.ask();
+            }
+            self.publish();
+            let wake = self.wake_at();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => break,
+                },
+                Some((id, place, worked)) = self.working.next() => self.worked(&id, place, worked),
+                answers = answered(&mut asking) => {
+                    asking = self.answered(answers);
+                }
+                event = next_event(&mut self.realtime) => self.event(event),
+                () = tokio::time::sleep_until(wake), if asking.is_none() => {}
+            }
+        }
+        if let Some(realtime) = self.realtime.take() {
+            realtime.close().await;
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// When to look again although nothing happened. Nothing is due while queries travel.
+    fn wake_at(&self) -> Instant {
+        let due = self.feed.wake_at(self.queue.free()).map(|at| self.began + at);
+        let resume = self.journal_pause.filter(|_| self.queue.waiting() > 0);
+        [due, resume]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(60))
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = self.now();
+        match order {
+            Order::Drain => {
+                self.feed.on(now, Event::Drain);
+                self.queue.clear_waiting();
+            }
+            Order::CancelAll(why) => self.running.end_all(&why),
+            Order::KillAll => self.running.kill_all(),
+            Order::Pause => self.feed.on(now, Event::Pause),
+            Order::Resume => self.feed.on(now, Event::Resume),
+            Order::Claiming(claiming) => self.claiming = claiming,
+        }
+    }
+
+    /// Starts every job that may start now.
+    fn start_ready(&mut self) {
+        if !self.claiming || self.journal_pause.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.journal_pause = None;
+        while let Some(waiting) = self.queue.take_ready() {
+            let id = waiting.job.id.clone();
+            let Some(life) = self.running.begin(&id) else {
+                self.queue.done(&id);
+                continue;
+            };
+            let worker = self.worker.clone();
+            self.start(id, Place::Slot, async move { worker.work(waiting, life).await });
+        }
+    }
+
+    fn start(&mut self, id: JobId, place: Place, work: impl Future<Output = Worked> + Send + 'static) {
+        self.aside += usize::from(place == Place::Aside);
+        let guarded = async move {
+            let worked = AssertUnwindSafe(work).catch_unwind().await;
+            let worked = worked.unwrap_or_else(|_| Worked::NotClaimed("the worker panicked".to_owned()));
+            (id, place, worked)
+        };
+        self.working.push(guarded.boxed());
+    }
+
+    fn worked(&mut self, id: &JobId, place: Place, worked: Worked) {
+        self.running.done(id);
+        match place {
+            Place::Slot => self.queue.done(id),
+            Place::Aside => self.aside -= 1,
+        }
+        match worked {
+            Worked::Finished => {
+                self.report.journal = None;
+                self.slot_freed();
+            }
+            Worked::NotOurs => self.slot_freed(),
+            // The row is still queued: the next reconcile brings it again, without a hot loop.
+            Worked::NotClaimed(why) => {
+                self.bad.remove(id);
+                self.report.trouble = Some(why);
+            }
+            Worked::NotJournalled(why) => {
+                warn!(why, "The journal cannot be written; no job is claimed for a while");
+                self.report.journal = Some(why);
+                self.journal_pause = Some(Instant::now() + JOURNAL_PAUSE);
+                self.slot_freed();
+            }
+        }
+    }
+
+    fn slot_freed(&mut self) {
+        let now = self.now();
+        self.feed.on(now, Event::SlotFreed);
+    }
+
+    fn event(&mut self, event: RealtimeEvent) {
+        let now = self.now();
+        match event {
+            RealtimeEvent::Subscribed => {
+                info!("Gateway subscribed to job queue");
+                self.joined();
+                self.feed.on(now, Event::Subscribed);
+            }
+            RealtimeEvent::SystemOk => {
+                self.joined();
+                self.feed.on(now, Event::SystemOk);
+            }
+            RealtimeEvent::Down { reason, retry_in } => {
+                info!(reason, ?retry_in, "Gateway realtime channel unavailable");
+                self.report.realtime = false;
+                self.report.realtime_down = Some(reason);
+                self.feed.on(now, Event::PushLost);
+            }
+            RealtimeEvent::Change(change) => self.pushed(change),
+        }
+    }
+
+    fn joined(&mut self) {
+        self.report.realtime = true;
+        self.report.realtime_down = None;
+        if !self.switches.polling {
+            self.report.reconciled = Some((Instant::now(), clock::now()));
+        }
+    }
+
+    /// The answers are in: works through them, and asks for the next page if there is one.
+    fn answered(&mut self, answers: Answers) -> Option<Asking> {
+        let now = self.now();
+        let trouble = answers.trouble();
+        self.take_answers(answers);
+        if trouble.is_none()
+            && let Some(next) = self.next_page()
+        {
+            return Some(next);
+        }
+        let more = self.sweep.take().is_some_and(|sweep| {
+            self.resume_at = sweep.resume_at();
+            sweep.more()
+        });
+        let outcome = match &trouble {
+            Some(why) => {
+                warn!(why, "Failed to reconcile queued gateway jobs");
+                Outcome::Failed
+            }
+            None => {
+                if self.switches.polling || self.report.realtime {
+                    self.report.reconciled = Some((Instant::now(), clock::now()));
+                }
+                Outcome::Done { more }
+            }
+        };
+        self.report.trouble = trouble;
+        self.feed.finished(now, outcome, rand::random());
+        if self.resume_at > 0 {
+            self.slot_freed();
+        }
+        None
+    }
+
+    fn publish(&mut self) {
+        self.report.running = self.running.len();
+        self.report.waiting = self.queue.waiting();
+        if self.reports.borrow().differs(&self.report) {
+            self.reports.send_replace(self.report.clone());
+        }
+    }
+}
+
+impl Report {
+    /// Whether somebody would want to know: anything but a fresher reconcile of the same kind.
+    fn differs(&self, other: &Self) -> bool {
+        self != other
+    }
+}
+
+async fn answered(asking: &mut Option<Asking>) -> Answers {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_event(realtime: &mut Option<Realtime>) -> RealtimeEvent {
+    match realtime {
+        Some(realtime) => realtime.next_event().await,
+        None => std::future::pending().await,
+    }
+}

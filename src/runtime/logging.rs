@@ -1,0 +1,37 @@
+//! Events of the daemon: JSON lines in the rotating file, and lines for people when somebody watches.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::state::log_file::RotatingLog;
+
+/// Starts logging. `verbose` adds our own debug events. A second call in one process changes nothing.
+pub fn init(log: RotatingLog, verbose: bool) {
+    let own = if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    // What others log at debug level holds headers and statements; ours never holds a secret.
+    let filter = || {
+        Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target("gateway", own)
+    };
+    let file = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(log)
+        .with_filter(filter());
+    let terminal = std::io::stderr().is_terminal().then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_target(false)
+            .with_writer(std::io::stderr)
+            .with_filter(filter())
+    });
+    let started = tracing_subscriber::registry().with(file).with(terminal).try_init();
+    if let Err(error) = started {
+        tracing::debug!(%error, "Logging was started before");
+    }
+}

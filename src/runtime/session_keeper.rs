@@ -1,0 +1,153 @@
+//! The session file as the login's token store, and the host's switch of machine control in it.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::backend::auth::{Auth, AuthState};
+use crate::backend::{StoreError, StoreGuard, TokenStore, Tokens};
+use crate::job::handler::InstallSwitch;
+use crate::runtime::supervisor::Note;
+use crate::state::session::{Session, SessionError, SessionStore};
+
+/// Between two looks for a new session.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Tokens in `gateway.json`.
+#[derive(Debug)]
+pub struct SessionKeeper {
+    store: SessionStore,
+    gateway_id: String,
+}
+
+impl SessionKeeper {
+    /// Keeps the tokens of the session that was loaded from `store`.
+    #[must_use]
+    pub fn new(store: SessionStore, session: &Session) -> Self {
+        Self {
+            store,
+            gateway_id: session.gateway_id.to_string(),
+        }
+    }
+
+    /// The stored tokens, as long as the file still is this gateway's.
+    fn read(&self) -> Result<Tokens, StoreError> {
+        let session = self.store.load().map_err(|error| store_error(&error))?;
+        let session = session.ok_or_else(|| StoreError("this host is not paired any more".to_owned()))?;
+        if session.gateway_id.as_str() != self.gateway_id {
+            return Err(StoreError("this host was paired as another gateway".to_owned()));
+        }
+        Ok(tokens_of(&session))
+    }
+}
+
+/// A session's tokens.
+#[must_use]
+pub fn tokens_of(session: &Session) -> Tokens {
+    Tokens {
+        access: session.access_token.clone(),
+        refresh: session.refresh_token.clone(),
+    }
+}
+
+impl TokenStore for SessionKeeper {
+    fn load(&self) -> BoxFuture<'_, Result<Tokens, StoreError>> {
+        std::future::ready(self.read()).boxed()
+    }
+
+    fn persist<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), StoreError>> {
+        let persisted = self.read().and_then(|_| {
+            let update = self.store.update(|session| {
+                session.access_token = tokens.access.clone();
+                session.refresh_token = tokens.refresh.clone();
+            });
+            update.map(drop).map_err(|error| store_error(&error))
+        });
+        std::future::ready(persisted).boxed()
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<StoreGuard, StoreError>> {
+        async {
+            let guard = self.store.refresh_guard().await;
+            guard.map(StoreGuard::new).map_err(|error| store_error(&error))
+        }
+        .boxed()
+    }
+}
+
+/// Tells whether the session is good, and looks for a new one while it is not.
+pub async fn follow(auth: Auth, store: SessionStore, gateway_id: String, notes: mpsc::Sender<Note>) {
+    let mut state = auth.watch();
+    loop {
+        let now = state.borrow_and_update().clone();
+        let lost = matches!(now, AuthState::Lost(_));
+        if notes.send(Note::Session(now)).await.is_err() {
+            return;
+        }
+        if !lost {
+            if state.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Ok(Some(session)) = store.load()
+            && session.gateway_id.as_str() != gateway_id
+        {
+            // Whoever receives this ends the work; there is nothing left to follow.
+            drop(notes.send(Note::PairedAnew).await);
+            return;
+        }
+        if let Err(error) = auth.bearer().await {
+            debug!(%error, "The session is still refused");
+        }
+    }
+}
+
+fn store_error(error: &SessionError) -> StoreError {
+    StoreError(error.to_string())
+}
+
+/// What makes a file the same file with the same content, as far as a look at it can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    }
+}
+
+/// A switch that reads `gateway.json` on every question, unless the file is the one it has read already.
+/// A file that cannot be read means no.
+#[must_use]
+pub fn install_switch(store: SessionStore, path: PathBuf) -> InstallSwitch {
+    let known: Mutex<Option<(Stamp, bool)>> = Mutex::new(None);
+    InstallSwitch::new(move || {
+        let stamp = Stamp::of(&path);
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match (*known, stamp) {
+            (Some((seen, enabled)), Some(stamp)) if seen == stamp => enabled,
+            (Some(_) | None, Some(_) | None) => {
+                let enabled = store.full_control_enabled().unwrap_or(false);
+                *known = stamp.map(|stamp| (stamp, enabled));
+                enabled
+            }
+        }
+    })
+}

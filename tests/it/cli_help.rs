@@ -1,0 +1,79 @@
+//! The help is part of the product: it is compared whole, and mistakes are answered with a suggestion.
+
+use crate::support::home::Home;
+
+#[test]
+fn without_a_command_the_help_is_shown() {
+    let home = Home::new();
+    let alone = home.gateway(&[]).ok();
+    assert_eq!(alone.stderr, "");
+    insta::assert_snapshot!("top", alone.stdout);
+    for args in [&["--help"][..], &["-h"], &["help"], &["--", "--help"]] {
+        assert_eq!(home.gateway(args).ok().stdout.trim(), alone.stdout.trim(), "{args:?}");
+    }
+    assert!(!home.state().exists(), "help must not create anything");
+}
+
+#[test]
+fn topics_are_documented() {
+    let home = Home::new();
+    for topic in ["exit-codes", "environment", "examples"] {
+        insta::assert_snapshot!(topic, home.gateway(&["help", topic]).ok().stdout);
+    }
+}
+
+#[test]
+fn every_command_is_in_the_overview_and_explains_itself() {
+    let home = Home::new();
+    let overview = home.gateway(&[]).ok().stdout;
+    let mut texts = String::new();
+    for line in home.gateway(&["completions", "bash"]).ok().stdout.lines() {
+        let Some(rest) = line.trim().strip_prefix("gateway,") else {
+            continue;
+        };
+        let name = rest.trim_end_matches(')');
+        assert!(
+            overview.contains(&format!("  {name} ")),
+            "{name} is missing in the overview"
+        );
+        texts.push_str(&format!("## {name}\n\n{}\n", home.gateway(&[name, "-h"]).ok().stdout));
+    }
+    insta::assert_snapshot!("commands", texts);
+}
+
+#[test]
+fn mistakes_are_refused_with_a_suggestion() {
+    let home = Home::new();
+    let cases: [(&[&str], &str); 6] = [
+        (&["statsu"], "status"),
+        (&["start", "--foregrond"], "--foreground"),
+        (&["logs", "--line", "5"], "--lines"),
+        (&["full-control", "enabel"], "enable"),
+        (&["exec", "uname"], "-- <CMD>"),
+        (&["help", "nothing"], "gateway help"),
+    ];
+    for (args, suggestion) in cases {
+        let done = home.gateway(args).exits(2);
+        assert!(done.stderr.contains(suggestion), "{args:?}: {}", done.stderr);
+        assert_eq!(done.stdout, "");
+    }
+}
+
+#[test]
+fn colour_needs_a_terminal_or_a_wish() {
+    let home = Home::new();
+    assert!(!home.gateway(&["status"]).ok().stdout.contains('\u{1b}'));
+    assert!(
+        home.gateway(&["status", "--color", "always"])
+            .ok()
+            .stdout
+            .contains('\u{1b}')
+    );
+    assert!(home.gateway(&["--color=always", "-h"]).ok().stdout.contains("gateway"));
+}
+
+#[test]
+fn the_version_is_the_package_version() {
+    let text = Home::new().gateway(&["--version"]).ok().stdout;
+    assert_eq!(text.trim(), format!("gateway {}", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,93 @@
+//! One daemon per state directory, and a start that tells the truth.
+
+use std::process::Stdio;
+
+use crate::support::home::Home;
+
+/// A paired home whose control plane and daemon are stopped.
+fn paired() -> Home {
+    let home = Home::new();
+    home.gateway(&["up", "--detach"]).ok();
+    home
+}
+
+fn pid(home: &Home) -> serde_json::Value {
+    home.gateway(&["status", "--json"]).ok().json()["pid"].clone()
+}
+
+#[test]
+fn two_starts_at_once_give_one_daemon() {
+    let home = paired();
+    home.gateway(&["stop"]).ok();
+    let plane = home.serve_again();
+    let start = || {
+        home.command(&["start"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let (mut one, mut other) = (start(), start());
+    assert!(one.wait().unwrap().success());
+    assert!(other.wait().unwrap().success());
+    assert!(pid(&home).is_u64());
+    home.gateway(&["stop", "--now"]).ok();
+    assert!(pid(&home).is_null(), "a second daemon was left");
+    drop(plane);
+}
+
+#[test]
+fn a_second_foreground_start_names_the_holder() {
+    let home = paired();
+    let holder = pid(&home);
+    let done = home.gateway(&["start", "--foreground"]).exits(1);
+    assert!(done.stderr.contains(&format!("PID {holder}")), "{done:?}");
+    assert_eq!(pid(&home), holder);
+    assert_eq!(home.gateway(&["start"]).ok().stdout, "Gateway already running\n");
+}
+
+#[test]
+fn a_start_during_an_outage_runs_and_waits() {
+    let home = paired();
+    home.gateway(&["stop"]).ok();
+    let done = home.gateway(&["start"]).exits(3);
+    assert!(done.stderr.contains("waiting for the control plane"), "{done:?}");
+    let status = home.gateway(&["status", "--json"]).ok().json();
+    assert_eq!(status["running"], true);
+    assert_ne!(status["state"], "ready");
+}
+
+#[test]
+fn a_revoked_session_is_told_with_the_way_back() {
+    let home = paired();
+    let gateway = home.gateway(&["status", "--json"]).ok().json()["gateway_id"].clone();
+    home.gateway(&["stop"]).ok();
+    home.gateway(&["control-plane", "gateway", "remove", gateway.as_str().unwrap()])
+        .ok();
+    let plane = home.serve_again();
+    let done = home.gateway(&["start"]).exits(1);
+    assert!(done.stderr.contains("gateway pair CODE"), "{done:?}");
+    assert!(pid(&home).is_null(), "{done:?}");
+    drop(plane);
+}
+
+#[test]
+fn stop_tells_that_work_was_cancelled() {
+    let home = Home::new();
+    home.gateway(&["up", "--detach", "--full-control"]).ok();
+    let job = home.gateway(&["job", "submit", "--json", "--", "sleep 60"]).ok().json();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(crate::support::eventually::eventually("the job runs", || async {
+        let row = home
+            .gateway(&["job", "show", "--json", job["id"].as_str().unwrap()])
+            .ok()
+            .json();
+        (row["status"] == "running").then_some(())
+    }));
+    let done = home.gateway(&["stop", "--drain", "100ms"]).exits(8);
+    assert!(done.stderr.contains("running work was cancelled"), "{done:?}");
+    assert!(pid(&home).is_null());
+}

@@ -1,0 +1,136 @@
+//! Jobs through a real daemon: both ways in, cancels, crashes.
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::Host;
+use crate::support::eventually::eventually;
+
+const PUSH_ONLY: &[(&str, &str)] = &[("PANORAMA_GATEWAY_TEST_POLLING", "off")];
+const POLL_ONLY: &[(&str, &str)] = &[("PANORAMA_GATEWAY_TEST_REALTIME", "off")];
+
+fn error(row: &Value) -> &str {
+    row["error"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_shell_job_runs_and_reports() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let row = host.done(&host.shell("echo hi; exit 7").await).await;
+    assert_eq!(
+        (row["status"].as_str(), &row["result"]["exit_code"]),
+        (Some("completed"), &json!(7)),
+        "{row}"
+    );
+    assert_eq!(row["result"]["stdout"], "hi\n");
+    assert!(
+        row["debug"]["started_at"].is_string() && row["debug"]["finished_at"].is_string(),
+        "{row}"
+    );
+    let exit = daemon.stop().await;
+    assert_eq!(
+        exit.exit_code,
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&exit.stderr.bytes)
+    );
+    assert_eq!(host.wire_status().await, "offline");
+}
+
+#[tokio::test]
+async fn push_alone_and_poll_alone_bring_jobs_and_say_so() {
+    for (settings, ingress) in [(PUSH_ONLY, "push"), (POLL_ONLY, "poll")] {
+        let host = Host::new().await;
+        let daemon = host.start(settings);
+        daemon.ready().await;
+        let row = host.done(&host.shell("true").await).await;
+        assert_eq!(
+            (row["status"].as_str(), row["debug"]["ingress"].as_str()),
+            (Some("completed"), Some(ingress)),
+            "{row}"
+        );
+        daemon.stop().await.exit_code.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_job_cancelled_on_the_control_plane_ends_with_its_tree() {
+    for settings in [PUSH_ONLY, POLL_ONLY] {
+        let host = Host::new().await;
+        let daemon = host.start_ready(settings).await;
+        let marker = host.state.path().join("pid");
+        let id = host
+            .shell(&format!("sleep 600 & echo $! > {}; wait", marker.display()))
+            .await;
+        let pid = eventually("the job's child", || async {
+            std::fs::read_to_string(&marker)
+                .ok()
+                .filter(|text| text.ends_with('\n'))
+        })
+        .await;
+        let began = tokio::time::Instant::now();
+        host.cancel(&id).await;
+        let proc = format!("/proc/{}", pid.trim());
+        eventually("the tree to end", || async {
+            (!std::path::Path::new(&proc).exists()).then_some(())
+        })
+        .await;
+        assert!(began.elapsed().as_secs() < 10);
+        eventually("no job to run", || async {
+            (daemon.status().await?.running_jobs == 0).then_some(())
+        })
+        .await;
+        assert_eq!(
+            (host.row(&id).await["status"].as_str(), error(&host.row(&id).await)),
+            (Some("cancelled"), "by hand")
+        );
+        daemon.stop().await.exit_code.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn unknown_types_and_duplicates_end_with_a_reason() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let row = host.done(&host.submit("dance", json!({}), json!({})).await).await;
+    assert_eq!(
+        (row["status"].as_str(), error(&row)),
+        (Some("failed"), "Unsupported job type: dance")
+    );
+    assert_eq!(
+        row["result"],
+        json!({"message": "Unsupported job type", "job_type": "dance"})
+    );
+    let payload = json!({"resource_id": host.resource, "command": "sleep 1"});
+    let key = json!({"idempotency_key": "once"});
+    let mut ends = Vec::new();
+    for id in [
+        host.submit("shell_exec", payload.clone(), key.clone()).await,
+        host.submit("shell_exec", payload, key).await,
+    ] {
+        let row = host.done(&id).await;
+        ends.push((row["status"].as_str().unwrap().to_owned(), error(&row).to_owned()));
+    }
+    assert_eq!(ends[0].0, "completed");
+    assert_eq!(
+        ends[1],
+        (
+            "cancelled".to_owned(),
+            "Duplicate gateway job idempotency key; skipping execution".to_owned()
+        )
+    );
+    daemon.stop().await.exit_code.unwrap();
+}
+
+#[tokio::test]
+async fn diagnostic_is_completed_without_any_provider() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let row = host.done(&host.submit("diagnostic", json!({}), json!({})).await).await;
+    assert_eq!(
+        (row["status"].as_str(), &row["error"]),
+        (Some("completed"), &Value::Null),
+        "{row}"
+    );
+    daemon.stop().await.exit_code.unwrap();
+}

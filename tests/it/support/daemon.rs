@@ -1,0 +1,237 @@
+//! The daemon as a process of its own, on a state directory of its own, against a control plane in this process.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use gateway::config::paths::Paths;
+use gateway::domain::ids::{GatewayId, TeamId};
+use gateway::domain::secret::Secret;
+use gateway::process::env::ChildEnv;
+use gateway::process::exit::Exit;
+use gateway::process::spawn::{Child, spawn};
+use gateway::process::spec::Spec;
+use gateway::state::session::{Session, SessionStore};
+use gateway::wire::local::{DaemonStatus, LocalReply, LocalRequest, StopHow};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+use super::eventually::eventually;
+use super::plane::{On, Paired, Plane, answer};
+
+/// A paired host: control plane, operator, state directory, and the resource its shell jobs name.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) plane: Plane,
+    pub(crate) operator: String,
+    pub(crate) paired: Paired,
+    pub(crate) resource: String,
+    pub(crate) state: TempDir,
+    /// Where the daemon finds the control plane; a proxy may stand there.
+    pub(crate) url: String,
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    paths: Paths,
+}
+
+impl Host {
+    /// A host with all three layers of machine control on.
+    pub(crate) async fn new() -> Self {
+        let plane = Plane::start(On::Sqlite).await;
+        let operator = plane.operator().await;
+        let paired = plane.pair("host").await;
+        plane.admin.set_full_control(&paired.gateway_id, true).await.unwrap();
+        let resources = plane.admin.resources().await.unwrap();
+        let resource = resources.first().expect("pairing makes a resource").id.clone();
+        plane.admin.set_machine_control(&resource, true).await.unwrap();
+        let url = plane.url("");
+        let host = Self {
+            plane,
+            operator,
+            paired,
+            resource,
+            state: TempDir::new().unwrap(),
+            url,
+        };
+        host.write_session();
+        host
+    }
+
+    pub(crate) fn paths(&self) -> Paths {
+        Paths::in_dir(self.state.path().join("gateway"))
+    }
+
+    pub(crate) fn write_session(&self) {
+        let session = Session {
+            supabase_url: self.url.clone(),
+            anon_key: Secret::new(self.plane.anon_key.as_str()),
+            access_token: Secret::new(self.paired.access.as_str()),
+            refresh_token: Secret::new(self.paired.refresh.as_str()),
+            gateway_id: GatewayId::new(self.paired.gateway_id.as_str()).unwrap(),
+            team_id: TeamId::new(self.paired.team_id.as_str()).unwrap(),
+            full_control_enabled: true,
+            device_name: Some("host".to_owned()),
+            provider_health: Map::new(),
+            other: Map::new(),
+        };
+        SessionStore::new(&self.paths()).create(session, false).unwrap();
+    }
+
+    pub(crate) fn start(&self, settings: &[(&str, &str)]) -> Daemon {
+        let mut env: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+            ("HOME".into(), self.state.path().into()),
+        ];
+        env.extend(settings.iter().map(|(name, value)| (name.into(), value.into())));
+        let spec = Spec::new(env!("CARGO_BIN_EXE_gateway"), ChildEnv::exactly(env)).args([
+            "start".into(),
+            "--foreground".into(),
+            "--config-dir".into(),
+            self.paths().dir.into_os_string(),
+        ]);
+        Daemon {
+            child: spawn(spec).unwrap(),
+            paths: self.paths(),
+        }
+    }
+
+    /// A daemon that takes jobs.
+    pub(crate) async fn start_ready(&self, settings: &[(&str, &str)]) -> Daemon {
+        let daemon = self.start(settings);
+        daemon.ready().await;
+        daemon
+    }
+
+    pub(crate) async fn submit(&self, job_type: &str, payload: Value, more: Value) -> String {
+        let mut row = json!({
+            "team_id": self.paired.team_id, "gateway_id": self.paired.gateway_id,
+            "job_type": job_type, "payload": payload,
+        });
+        row.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().cloned().unwrap_or_default());
+        let row = self.plane.insert("gateway_jobs", &self.operator, &row).await;
+        row["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn shell(&self, command: &str) -> String {
+        let payload = json!({"resource_id": self.resource, "command": command});
+        self.submit("shell_exec", payload, json!({})).await
+    }
+
+    pub(crate) async fn row(&self, id: &str) -> Value {
+        let path = format!("/rest/v1/gateway_jobs?select=*&id=eq.{id}");
+        let (status, rows) = self.plane.get(&path, &self.operator).await;
+        assert_eq!(status, 200, "{rows}");
+        rows[0].clone()
+    }
+
+    /// The row once it is in one of these states.
+    pub(crate) async fn reaches(&self, id: &str, states: &[&str]) -> Value {
+        eventually(&format!("job {id} to be one of {states:?}"), || async {
+            let row = self.row(id).await;
+            states.contains(&row["status"].as_str().unwrap()).then_some(row)
+        })
+        .await
+    }
+
+    pub(crate) async fn done(&self, id: &str) -> Value {
+        self.reaches(id, &["completed", "failed", "cancelled"]).await
+    }
+
+    pub(crate) async fn cancel(&self, id: &str) {
+        let path = format!("/rest/v1/gateway_jobs?id=eq.{id}");
+        let body = json!({"status": "cancelled", "error": "by hand"});
+        let (status, reply) = self.plane.patch(&path, &self.operator, &body).await;
+        assert!(status < 300, "{status} {reply}");
+    }
+
+    /// Ends the gateway's sessions on the control plane.
+    pub(crate) async fn revoke(&self) {
+        let path = "/auth/v1/logout?scope=global";
+        let (status, reply) = self.plane.post(path, &self.paired.access, &json!({})).await;
+        assert!(status < 300, "{status} {reply}");
+    }
+
+    pub(crate) async fn wire_status(&self) -> String {
+        let path = format!("/rest/v1/team_gateways?select=status&id=eq.{}", self.paired.gateway_id);
+        let (_, rows) = answer(self.plane.request(reqwest::Method::GET, &path, &self.operator)).await;
+        rows[0]["status"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Daemon {
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.identity().pid).unwrap())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) async fn ask(&self, request: LocalRequest) -> Option<LocalReply> {
+        ask(&self.paths.socket(), &request).await
+    }
+
+    pub(crate) async fn status(&self) -> Option<DaemonStatus> {
+        match self.ask(LocalRequest::Status).await? {
+            LocalReply::Status(status) => Some(*status),
+            LocalReply::Ok | LocalReply::Error { .. } => None,
+        }
+    }
+
+    /// Waits for a state word, such as `ready`.
+    pub(crate) async fn reaches(&self, state: &str) -> DaemonStatus {
+        eventually(&format!("daemon to be {state}"), || async {
+            let status = self.status().await?;
+            (json!(status.state) == json!(state)).then_some(status)
+        })
+        .await
+    }
+
+    pub(crate) async fn ready(&self) -> DaemonStatus {
+        self.reaches("ready").await
+    }
+
+    pub(crate) async fn stop(self) -> Exit {
+        self.signal(Signal::SIGTERM);
+        self.ended().await
+    }
+
+    pub(crate) async fn ask_to_stop(&self, how: StopHow) {
+        assert_eq!(self.ask(LocalRequest::Stop { how }).await, Some(LocalReply::Ok));
+    }
+
+    /// How it ended, within a bound.
+    pub(crate) async fn ended(self) -> Exit {
+        let wait = self.child.wait(CancellationToken::new());
+        tokio::time::timeout(Duration::from_secs(40), wait)
+            .await
+            .expect("the daemon ends")
+    }
+
+    /// kill -9.
+    pub(crate) async fn crash(self) {
+        self.signal(Signal::SIGKILL);
+        drop(self.ended().await);
+    }
+}
+
+async fn ask(socket: &Path, request: &LocalRequest) -> Option<LocalReply> {
+    let mut stream = UnixStream::connect(socket).await.ok()?;
+    let mut line = serde_json::to_vec(request).unwrap();
+    line.push(b'\n');
+    stream.write_all(&line).await.ok()?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).await.ok()?;
+    serde_json::from_slice(&reply).ok()
+}
