@@ -4,13 +4,10 @@
 pub(crate) mod alone;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
-pub(crate) mod plane;
-pub(crate) mod postgres;
-pub(crate) mod recorder;
 pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
+pub(crate) mod recorder;
 pub(crate) mod scripted_server;
 pub(crate) mod state_dir;
 pub(crate) mod ws;
-pub(crate) mod state_dir;
