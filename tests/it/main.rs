@@ -20,6 +20,8 @@ mod cli_start;
 mod cli_state;
 mod cli_up;
 mod daemon_jobs;
+mod daemon_life;
+mod daemon_wire;
 mod journal;
 mod journal_faults;
 mod log_file;

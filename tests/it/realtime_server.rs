@@ -331,8 +331,12 @@ async fn a_thousand(on: On) {
 }
 
 #[tokio::test]
-async fn a_thousand_inserts_reach_every_socket_once() {
+async fn a_thousand_inserts_reach_every_socket_once_on_sqlite() {
     a_thousand(On::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_thousand_inserts_reach_every_socket_once_on_postgres() {
     a_thousand(On::Postgres).await;
 }
 

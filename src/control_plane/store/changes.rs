@@ -149,7 +149,9 @@ impl Store {
                         .bind(ColumnType::Text, Arg::Text(known.to_owned()))
                         .push("::pg_snapshot)");
                 }
-                buf.push(" ORDER BY txid,seq LIMIT ").bind(ColumnType::Int8, limit);
+                // Qualified: a bare name would be the text of the answer's column.
+                buf.push(" ORDER BY change_log.txid,change_log.seq LIMIT ")
+                    .bind(ColumnType::Int8, limit);
                 exec::changes_postgres(&mut *exec::acquire(pool).await?, buf).await?
             }
         };

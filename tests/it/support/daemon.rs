@@ -155,6 +155,13 @@ impl Host {
         assert!(status < 300, "{status} {reply}");
     }
 
+    /// Ends the gateway's sessions on the control plane.
+    pub(crate) async fn revoke(&self) {
+        let path = "/auth/v1/logout?scope=global";
+        let (status, reply) = self.plane.post(path, &self.paired.access, &json!({})).await;
+        assert!(status < 300, "{status} {reply}");
+    }
+
     pub(crate) async fn wire_status(&self) -> String {
         let path = format!("/rest/v1/team_gateways?select=status&id=eq.{}", self.paired.gateway_id);
         let (_, rows) = answer(self.plane.request(reqwest::Method::GET, &path, &self.operator)).await;

@@ -7,6 +7,7 @@ pub(crate) mod eventually;
 pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
+pub(crate) mod recorder;
 pub(crate) mod scripted_server;
 pub(crate) mod state_dir;
 pub(crate) mod ws;

@@ -23,11 +23,11 @@ pub(crate) enum On {
     Postgres,
 }
 
-/// What must outlive the server.
-#[derive(Debug)]
-enum Home {
-    Dir(TempDir),
-    Database(TestDatabase),
+/// What must outlive the server; one of the two.
+#[derive(Debug, Default)]
+struct Home {
+    _dir: Option<TempDir>,
+    _database: Option<TestDatabase>,
 }
 
 /// A running control plane.
@@ -59,16 +59,19 @@ impl Plane {
     }
 
     pub(crate) async fn with(on: On, lives: Lives) -> Self {
-        let (home, url) = match on {
+        let mut home = Home::default();
+        let url = match on {
             On::Sqlite => {
                 let dir = TempDir::new().unwrap();
                 let url = format!("sqlite:{}", dir.path().join("plane.sqlite").display());
-                (Home::Dir(dir), url)
+                home._dir = Some(dir);
+                url
             }
             On::Postgres => {
                 let database = TestDatabase::create().await;
                 let url = database.url();
-                (Home::Database(database), url)
+                home._database = Some(database);
+                url
             }
         };
         Self::on_database(home, url.parse().unwrap(), lives).await
