@@ -175,8 +175,11 @@ async fn operators_come_with_their_token_and_go_when_it_is_revoked() {
 #[tokio::test]
 async fn a_request_needs_the_public_key() {
     let plane = Plane::start(On::Sqlite).await;
-    let bare = plane.http.get(plane.url("/rest/v1/gateway_jobs"));
-    assert_eq!(answer(bare).await.0, 401);
+    for path in ["/rest/v1/gateway_jobs", "/auth/v1/user", "/nowhere"] {
+        let expected = if path == "/nowhere" { 404 } else { 401 };
+        let (status, body) = answer(plane.http.get(plane.url(path))).await;
+        assert_eq!((status, body["message"].is_string()), (expected, true), "{path}");
+    }
     let wrong = plane
         .http
         .get(plane.url("/rest/v1/gateway_jobs"))

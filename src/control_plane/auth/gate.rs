@@ -39,22 +39,31 @@ pub fn api_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The public key of a request, if it is ours.
+///
+/// # Errors
+/// The answer to send.
+fn check_key(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<String, Response> {
+    let refused = |body: Value| (StatusCode::UNAUTHORIZED, Json(body)).into_response();
+    match api_key(headers, uri) {
+        Some(key) if auth.is_anon_key(&key) => Ok(key),
+        Some(_) => Err(refused(json!({
+            "message": "Invalid API key",
+            "hint": "The key of this control plane is another one.",
+        }))),
+        None => Err(refused(json!({
+            "message": "No API key found in request",
+            "hint": "No `apikey` request header or url param was found.",
+        }))),
+    }
+}
+
 /// Checks the public key, and says who asks.
 ///
 /// # Errors
 /// The answer to send.
 async fn enter(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<Claims, Response> {
-    let Some(key) = api_key(headers, uri) else {
-        let body = json!({
-            "message": "No API key found in request",
-            "hint": "No `apikey` request header or url param was found.",
-        });
-        return Err((StatusCode::UNAUTHORIZED, Json(body)).into_response());
-    };
-    if !auth.is_anon_key(&key) {
-        let body = json!({"message": "Invalid API key", "hint": "The key of this control plane is another one."});
-        return Err((StatusCode::UNAUTHORIZED, Json(body)).into_response());
-    }
+    let key = check_key(auth, headers, uri)?;
     match bearer(headers) {
         Some(token) if token != key => auth
             .identify(token, auth.lives().leeway_seconds)
@@ -90,6 +99,14 @@ pub async fn gate(State(auth): State<Auth>, mut request: Request, next: Next) ->
             request.extensions_mut().insert(claims);
             next.run(request).await
         }
+        Err(answer) => answer,
+    }
+}
+
+/// Middleware: lets a request with the public key pass, whoever it is from.
+pub async fn door(State(auth): State<Auth>, request: Request, next: Next) -> Response {
+    match check_key(&auth, request.headers(), request.uri()) {
+        Ok(_) => next.run(request).await,
         Err(answer) => answer,
     }
 }

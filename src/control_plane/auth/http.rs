@@ -2,13 +2,14 @@
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::control_plane::auth::gate::bearer;
+use crate::control_plane::auth::gate::{bearer, door};
 use crate::control_plane::auth::session::{RefreshError, Tokens, describe_user};
 use crate::control_plane::auth::{Auth, Denied};
 use crate::control_plane::claims::{Claims, Role};
@@ -22,6 +23,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/auth/v1/token", post(token))
         .route("/auth/v1/user", get(user))
         .route("/auth/v1/logout", post(logout))
+        .layer(middleware::from_fn_with_state(auth.clone(), door))
         .with_state(auth)
 }
 

@@ -166,15 +166,6 @@ impl Hub {
         self.with(|by_table| by_table.get(table).is_some_and(|list| !list.is_empty()))
     }
 
-    /// Cuts off every socket: the node lost its place in the log, so all must reconcile.
-    pub fn cut_all(&self) {
-        self.with(|by_table| {
-            for subscription in by_table.values().flatten() {
-                subscription.outbox.overflow.cancel();
-            }
-        });
-    }
-
     fn with<T>(&self, act: impl FnOnce(&mut ByTable) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

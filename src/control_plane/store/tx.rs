@@ -1,5 +1,6 @@
 //! A transaction over either engine. Dropped without a commit it leaves nothing behind.
 
+use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::error::problem;
@@ -17,17 +18,49 @@ pub struct Tx {
 
 #[derive(Debug)]
 enum Connection {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(SqliteTx),
     Postgres(Transaction<'static, Postgres>),
+}
+
+/// BEGIN and COMMIT as plain statements. sqlx 0.9 counts its nesting wrong after a COMMIT that failed, as on a full
+/// disk, and from then on reports commits that only release a savepoint.
+#[derive(Debug)]
+struct SqliteTx {
+    connection: PoolConnection<Sqlite>,
+    open: bool,
+}
+
+impl SqliteTx {
+    async fn begin(pool: &sqlx::SqlitePool, begin: &'static str) -> Result<Self, Problem> {
+        let mut connection = exec::acquire(pool).await?;
+        sqlx::query(begin).execute(&mut *connection).await.map_err(problem)?;
+        Ok(Self { connection, open: true })
+    }
+
+    /// `COMMIT` or `ROLLBACK`.
+    async fn end(mut self, end: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(end).execute(&mut *self.connection).await?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl Drop for SqliteTx {
+    /// Closing the connection is the one way to leave a transaction that needs no answer.
+    fn drop(&mut self) {
+        if self.open {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 impl Tx {
     pub(super) async fn begin(store: &Store, writes: bool) -> Result<Self, Problem> {
         let connection = match &store.inner.engine {
             Engine::Sqlite { writer, .. } if writes => {
-                Connection::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await.map_err(problem)?)
+                Connection::Sqlite(SqliteTx::begin(writer, "BEGIN IMMEDIATE").await?)
             }
-            Engine::Sqlite { readers, .. } => Connection::Sqlite(readers.begin().await.map_err(problem)?),
+            Engine::Sqlite { readers, .. } => Connection::Sqlite(SqliteTx::begin(readers, "BEGIN").await?),
             Engine::Postgres(pool) => Connection::Postgres(pool.begin().await.map_err(problem)?),
         };
         Ok(Self {
@@ -48,7 +81,7 @@ impl Tx {
     /// Whatever the database says. PostgreSQL refuses the rest of the transaction then.
     pub async fn execute(&mut self, statement: SqlBuf) -> Result<u64, Problem> {
         match &mut self.connection {
-            Connection::Sqlite(tx) => exec::run_sqlite(tx, statement).await,
+            Connection::Sqlite(tx) => exec::run_sqlite(&mut tx.connection, statement).await,
             Connection::Postgres(tx) => exec::run_postgres(tx, statement).await,
         }
     }
@@ -59,7 +92,7 @@ impl Tx {
     /// As [`Tx::execute`].
     pub async fn fetch_text(&mut self, statement: SqlBuf) -> Result<Vec<String>, Problem> {
         match &mut self.connection {
-            Connection::Sqlite(tx) => exec::texts_sqlite(tx, statement).await,
+            Connection::Sqlite(tx) => exec::texts_sqlite(&mut tx.connection, statement).await,
             Connection::Postgres(tx) => exec::texts_postgres(tx, statement).await,
         }
     }
@@ -70,7 +103,7 @@ impl Tx {
     /// As [`Tx::execute`]; nothing has changed then.
     pub async fn commit(self) -> Result<(), Problem> {
         match self.connection {
-            Connection::Sqlite(tx) => tx.commit().await,
+            Connection::Sqlite(tx) => tx.end("COMMIT").await,
             Connection::Postgres(tx) => tx.commit().await,
         }
         .map_err(problem)?;
@@ -84,7 +117,7 @@ impl Tx {
     /// A connection that was lost, which takes everything back too.
     pub async fn rollback(self) -> Result<(), Problem> {
         match self.connection {
-            Connection::Sqlite(tx) => tx.rollback().await,
+            Connection::Sqlite(tx) => tx.end("ROLLBACK").await,
             Connection::Postgres(tx) => tx.rollback().await,
         }
         .map_err(problem)
