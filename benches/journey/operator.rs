@@ -38,7 +38,7 @@ impl Operator {
             Auth::fixed(Secret::new(text("token"))),
         );
         let gateway_id = first_id(&client, "team_gateways", "id").await;
-        let resource_id = first_id(&client, "team_resources", "resource_id").await;
+        let resource_id = first_id(&client, "team_resources", "id").await;
         let binding = Binding {
             event: "UPDATE".to_owned(),
             table: "gateway_jobs".to_owned(),

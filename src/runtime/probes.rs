@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -12,10 +13,11 @@ use crate::config::settings::ProviderCommands;
 use crate::config::sources::Environment;
 use crate::domain::clock;
 use crate::process::env::ChildEnv;
+use crate::provider::capability::Finding;
 use crate::provider::discovery::Places;
 use crate::provider::document::Picture;
 use crate::provider::probe::Prober;
-use crate::provider::remembered::ProbeCache;
+use crate::provider::remembered::{Learnt, ProbeCache};
 use crate::provider::{ProviderId, Providers};
 use crate::state::fs::OwnerDir;
 
@@ -78,22 +80,36 @@ impl Probes {
     pub async fn run(self) {
         let mut cache = self.load();
         loop {
-            let (mut learnt_anything, mut news) = (false, false);
-            let mut picture = Picture::clone(&self.picture.borrow());
-            for provider in ProviderId::ALL {
-                let now = clock::now();
-                let (finding, learnt) = self.prober.examine(provider, &cache, now).await;
-                learnt_anything |= cache.learn(learnt);
-                news |= picture.see(provider, finding, now);
+            let mut is_new = false;
+            for learnt in self.look(&cache).await {
+                is_new |= cache.learn(learnt);
             }
-            if news {
-                info!("Provider capability refreshed");
-                self.picture.send_replace(Arc::new(picture));
-            }
-            if learnt_anything {
+            if is_new {
                 self.save(&cache);
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look(&self, cache: &ProbeCache) -> Vec<Learnt> {
+        let looks = self.prober.look(cache, clock::now());
+        looks
+            .map(|(provider, finding, learnt)| {
+                self.show(provider, finding);
+                learnt
+            })
+            .collect()
+            .await
+    }
+
+    /// Puts a finding into the picture at once: a slow CLI must not hold back what is known of the others. Watchers
+    /// wake up for news only, not because a check has a new time.
+    fn show(&self, provider: ProviderId, finding: Finding) {
+        let news = self
+            .picture
+            .send_if_modified(|picture| Arc::make_mut(picture).see(provider, finding, clock::now()));
+        if news {
+            info!(provider = provider.wire(), "Provider capability refreshed");
         }
     }
 
