@@ -69,16 +69,13 @@ pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
         checks.extend(plane_checks(session).await);
         checks.push(host_layer(session));
     }
-    let examined = if args.json.json {
-        providers::examine(cx).await
-    } else {
-        providers::examine_and_print(cx).await
-    };
     let usable = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if args.json.json {
+        let examined = providers::examine(cx).await;
         cx.out.document(&document(&checks, &examined, usable, cx))?;
     } else {
-        print(&checks, session.as_ref(), &examined, cx);
+        print_checks(&checks, session.as_ref(), cx);
+        print_providers(&providers::examine_and_print(cx).await, cx);
     }
     Ok(if usable { Exit::OK } else { Exit::FAILED })
 }
@@ -202,11 +199,15 @@ fn clock_check(http: &Http) -> Option<Check> {
     ))
 }
 
-fn print(checks: &[Check], session: Option<&Session>, examined: &Examined, cx: &Context) {
+fn print_providers(examined: &Examined, cx: &Context) {
     cx.out.line("Provider status:");
     for line in examined.status_lines() {
         cx.out.line(&line);
     }
+    examined.warn_if_none_usable(cx);
+}
+
+fn print_checks(checks: &[Check], session: Option<&Session>, cx: &Context) {
     let details = Details::new()
         .add("Config dir", cx.out.path(&cx.paths.dir))
         .add("Paired", yes_no(session.is_some()))
@@ -226,7 +227,6 @@ fn print(checks: &[Check], session: Option<&Session>, examined: &Examined, cx: &
             Verdict::Bad => cx.out.fault(&line, &details),
         }
     }
-    examined.warn_if_none_usable(cx);
 }
 
 fn document(checks: &[Check], examined: &Examined, usable: bool, cx: &Context) -> Value {

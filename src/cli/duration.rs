@@ -21,7 +21,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number
         .parse()
-        .map_err(|_| format!("`{text}` is no duration; write 30, 1.5s, 2m, 500ms or 1h"))?;
+        .map_err(|_no_number| format!("`{text}` is no duration; write 30, 1.5s, 2m, 500ms or 1h"))?;
     let duration = Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())?;
     if duration > LONGEST {
         return Err(format!("`{text}` is longer than a day"));

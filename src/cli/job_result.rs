@@ -121,30 +121,30 @@ mod tests {
 
     use super::*;
 
-    fn completed(result: Value) -> Value {
+    fn completed(result: &Value) -> Value {
         json!({"status": "completed", "job_type": "shell_exec", "result": result})
     }
 
     #[test]
     fn the_exit_code_of_the_command_is_kept() {
-        assert_eq!(exit(&completed(json!({"command": "x", "exit_code": 7}))), Exit(7));
-        assert_eq!(exit(&completed(json!({"command": "x", "exit_code": 0}))), Exit::OK);
+        assert_eq!(exit(&completed(&json!({"command": "x", "exit_code": 7}))), Exit(7));
+        assert_eq!(exit(&completed(&json!({"command": "x", "exit_code": 0}))), Exit::OK);
     }
 
     #[test]
     fn timeouts_signals_and_other_jobs() {
         assert_eq!(
             exit(&completed(
-                json!({"command": "x", "exit_code": null, "timed_out": true})
+                &json!({"command": "x", "exit_code": null, "timed_out": true})
             )),
             Exit::TIMED_OUT
         );
         assert_eq!(
-            exit(&completed(json!({"command": "x", "exit_code": null, "signal": 9}))),
+            exit(&completed(&json!({"command": "x", "exit_code": null, "signal": 9}))),
             Exit(137)
         );
         assert_eq!(
-            exit(&completed(json!({"command": "x", "exit_code": null}))),
+            exit(&completed(&json!({"command": "x", "exit_code": null}))),
             Exit::FAILED
         );
         let diagnostic = |success| {

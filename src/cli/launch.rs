@@ -105,9 +105,10 @@ async fn wait(mut child: DetachedChild, cx: &Context) -> Result<Started, CliErro
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         look.tick().await;
-        if let Some(status) = settled(cx).await? {
+        if let Some(status) = settled(cx).await?.filter(|status| status.pid == child_pid) {
             return Ok(Started::Ready(status));
         }
+        // A child that lost against another start is waited for: left behind, it would take the lock later.
         if child.try_wait().map_err(|error| lost(&error))?.is_some() {
             // Two starts at once: the lock lets one through, and the other waits for it.
             return if cx.daemon_pid().is_some() {

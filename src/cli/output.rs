@@ -4,7 +4,7 @@
 //! `NO_COLOR`; the choice is made once in [`Output::new`].
 
 use std::cell::Cell;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};

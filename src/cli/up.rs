@@ -77,7 +77,12 @@ fn summary(stack: &Stack, args: &UpArgs, cx: &Context) {
     } else {
         "allow commands on this machine"
     };
-    cx.out.line(&format!("\nNext:\n  {next:<28} {why}"));
+    let heading = if args.detach {
+        "Next:"
+    } else {
+        "Next, in another terminal:"
+    };
+    cx.out.line(&format!("\n{heading}\n  {next:<28} {why}"));
     cx.out.line("  gateway status -v            how it is");
     if args.detach {
         cx.out.line("  gateway stop                 end both");

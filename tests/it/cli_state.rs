@@ -89,6 +89,7 @@ fn an_open_state_directory_is_refused_with_the_command_that_mends_it() {
     std::fs::remove_file(home.state()).unwrap();
 }
 
+#[expect(clippy::disallowed_methods, reason = "a log as somebody else left it")]
 #[test]
 fn logs_of_a_pipe_do_not_follow_and_show_the_last_lines() {
     let home = Home::new();

@@ -55,7 +55,7 @@ async fn push_alone_and_poll_alone_bring_jobs_and_say_so() {
 
 #[tokio::test]
 async fn a_job_cancelled_on_the_control_plane_ends_with_its_tree() {
-    for settings in [PUSH_ONLY, POLL_ONLY] {
+    for (settings, bound) in [(PUSH_ONLY, 3), (POLL_ONLY, 10)] {
         let host = Host::new().await;
         let daemon = host.start_ready(settings).await;
         let marker = host.state.path().join("pid");
@@ -75,7 +75,7 @@ async fn a_job_cancelled_on_the_control_plane_ends_with_its_tree() {
             (!std::path::Path::new(&proc).exists()).then_some(())
         })
         .await;
-        assert!(began.elapsed().as_secs() < 10);
+        assert!(began.elapsed().as_secs() < bound, "{settings:?}: {:?}", began.elapsed());
         eventually("no job to run", || async {
             (daemon.status().await?.running_jobs == 0).then_some(())
         })
