@@ -214,7 +214,7 @@ async fn twins_are_looked_for_only_where_there_is_a_key() {
     };
     let jobs = jobs(&server);
     let plain = job_row::decode(&row(Value::Null)).unwrap();
-    assert_eq!(jobs.idempotency_twins(&plain).await.unwrap(), [json!(0); 0]);
+    assert!(jobs.idempotency_twins(&plain).await.unwrap().is_empty());
     let keyed = job_row::decode(&row(json!("a b&c"))).unwrap();
     assert_eq!(jobs.idempotency_twins(&keyed).await.unwrap()[0]["id"], "older");
     assert_eq!(
