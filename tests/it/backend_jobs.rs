@@ -51,7 +51,7 @@ async fn queries_are_written_as_postgrest_js_writes_them() {
         [
             format!("GET gateway_jobs?select=*{mine}&job_type=neq.subagent_cancel{order}&limit=5"),
             format!("GET gateway_jobs?select=*{mine}&job_type=neq.subagent_cancel{order}&limit=5&offset=10"),
-            format!("GET gateway_jobs?select=*{mine}&job_type=eq.subagent_cancel{order}&limit=100"),
+            format!("GET gateway_jobs?select=*{mine}&job_type=eq.subagent_cancel{order}&limit=20"),
             format!(
                 "GET gateway_jobs?select=id%2Cjob_type%2Cstarted_at&team_id=eq.T&status=eq.running&gateway_id=eq.G{order}&limit=100"
             ),
