@@ -311,9 +311,9 @@ mod tests {
             while let Some(page) = sweep.next() {
                 requests += 1;
                 let rows: Vec<_> = (page.offset..startable.len()).take(page.limit).collect();
-                for index in &rows {
-                    if startable[*index] && sweep.wants_more() {
-                        taken.push(*index);
+                for index in rows.iter().copied().filter(|index| startable[*index]) {
+                    if sweep.wants_more() {
+                        taken.push(index);
                         sweep.took();
                     }
                 }

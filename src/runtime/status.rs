@@ -156,93 +156,46 @@ mod tests {
         (said.state, said.wire)
     }
 
+    fn with(change: impl FnOnce(&mut Facts)) -> Facts {
+        let mut facts = serving();
+        change(&mut facts);
+        facts
+    }
+
+    fn why() -> Option<String> {
+        Some("why".to_owned())
+    }
+
+    #[test]
+    fn a_daemon_that_has_not_reconciled_is_starting_or_offline() {
+        assert_eq!(words(&Facts::starting()), (DaemonState::Starting, WireStatus::Pending));
+        let facts = Facts {
+            trouble: why(),
+            ..Facts::starting()
+        };
+        assert_eq!(words(&facts), (DaemonState::Offline, WireStatus::Pending));
+    }
+
     #[test]
     fn each_fact_has_its_word() {
-        let text = || "why".to_owned();
-        let old = Some(Duration::from_secs(16));
+        use DaemonState as S;
+        use WireStatus as W;
+        let seconds = |age| Some(Duration::from_secs(age));
         let cases = [
-            (Facts::starting(), DaemonState::Starting, WireStatus::Pending),
+            (serving(), S::Ready, W::Ready),
+            (with(|facts| facts.trouble = why()), S::Ready, W::Ready),
+            (with(|facts| facts.reconciled = seconds(16)), S::Offline, W::Error),
+            (with(|facts| facts.realtime_down = why()), S::Degraded, W::Ready),
+            (with(|facts| facts.heartbeat = seconds(91)), S::Degraded, W::Ready),
+            (with(|facts| facts.journal = why()), S::Degraded, W::Error),
             (
-                Facts {
-                    trouble: Some(text()),
-                    ..Facts::starting()
-                },
-                DaemonState::Offline,
-                WireStatus::Pending,
+                with(|facts| facts.session = SessionFact::Lost("x".to_owned())),
+                S::Unauthenticated,
+                W::Error,
             ),
-            (serving(), DaemonState::Ready, WireStatus::Ready),
-            (
-                Facts {
-                    trouble: Some(text()),
-                    ..serving()
-                },
-                DaemonState::Ready,
-                WireStatus::Ready,
-            ),
-            (
-                Facts {
-                    reconciled: old,
-                    ..serving()
-                },
-                DaemonState::Offline,
-                WireStatus::Error,
-            ),
-            (
-                Facts {
-                    realtime_down: Some(text()),
-                    ..serving()
-                },
-                DaemonState::Degraded,
-                WireStatus::Ready,
-            ),
-            (
-                Facts {
-                    heartbeat: Some(Duration::from_secs(91)),
-                    ..serving()
-                },
-                DaemonState::Degraded,
-                WireStatus::Ready,
-            ),
-            (
-                Facts {
-                    journal: Some(text()),
-                    ..serving()
-                },
-                DaemonState::Degraded,
-                WireStatus::Error,
-            ),
-            (
-                Facts {
-                    session: SessionFact::Lost(text()),
-                    ..serving()
-                },
-                DaemonState::Unauthenticated,
-                WireStatus::Error,
-            ),
-            (
-                Facts {
-                    phase: Phase::Draining,
-                    ..serving()
-                },
-                DaemonState::Draining,
-                WireStatus::Pending,
-            ),
-            (
-                Facts {
-                    phase: Phase::Killing,
-                    ..serving()
-                },
-                DaemonState::Draining,
-                WireStatus::Pending,
-            ),
-            (
-                Facts {
-                    phase: Phase::Done,
-                    ..serving()
-                },
-                DaemonState::Draining,
-                WireStatus::Offline,
-            ),
+            (with(|facts| facts.phase = Phase::Draining), S::Draining, W::Pending),
+            (with(|facts| facts.phase = Phase::Killing), S::Draining, W::Pending),
+            (with(|facts| facts.phase = Phase::Done), S::Draining, W::Offline),
         ];
         for (facts, state, wire) in cases {
             assert_eq!(words(&facts), (state, wire), "{facts:?}");

@@ -51,7 +51,7 @@ async fn queries_are_written_as_postgrest_js_writes_them() {
         [
             format!("GET gateway_jobs?select=*{mine}&job_type=neq.subagent_cancel{order}&limit=5"),
             format!("GET gateway_jobs?select=*{mine}&job_type=neq.subagent_cancel{order}&limit=5&offset=10"),
-            format!("GET gateway_jobs?select=*{mine}&job_type=eq.subagent_cancel{order}&limit=100"),
+            format!("GET gateway_jobs?select=*{mine}&job_type=eq.subagent_cancel{order}&limit=20"),
             format!(
                 "GET gateway_jobs?select=id%2Cjob_type%2Cstarted_at&team_id=eq.T&status=eq.running&gateway_id=eq.G{order}&limit=100"
             ),
@@ -214,7 +214,7 @@ async fn twins_are_looked_for_only_where_there_is_a_key() {
     };
     let jobs = jobs(&server);
     let plain = job_row::decode(&row(Value::Null)).unwrap();
-    assert_eq!(jobs.idempotency_twins(&plain).await.unwrap(), [json!(0); 0]);
+    assert!(jobs.idempotency_twins(&plain).await.unwrap().is_empty());
     let keyed = job_row::decode(&row(json!("a b&c"))).unwrap();
     assert_eq!(jobs.idempotency_twins(&keyed).await.unwrap()[0]["id"], "older");
     assert_eq!(

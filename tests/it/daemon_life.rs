@@ -139,7 +139,7 @@ async fn a_drain_lets_jobs_end_and_keeps_the_heartbeat() {
         (host.wire_status().await == "pending").then_some(())
     })
     .await;
-    std::fs::File::create(&go).unwrap();
+    std::fs::create_dir(&go).unwrap();
     let row = host.done(&id).await;
     assert_eq!(
         (row["status"].as_str(), row["result"]["stdout"].as_str()),

@@ -21,6 +21,7 @@ mod cli_state;
 mod cli_up;
 mod daemon_jobs;
 mod daemon_life;
+mod daemon_load;
 mod daemon_wire;
 mod journal;
 mod journal_faults;
