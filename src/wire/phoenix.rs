@@ -91,7 +91,7 @@ impl Frame {
 
     /// The `phx_reply` to this message: `status` is `ok` or `error`.
     #[must_use]
-    pub fn reply(&self, status: &str, response: Value) -> Self {
+    pub fn reply(&self, status: &str, response: &Value) -> Self {
         Self::new(
             self.topic.clone(),
             "phx_reply",

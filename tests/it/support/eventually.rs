@@ -1,6 +1,5 @@
 //! Waiting on a condition, never for a time.
 
-use std::future::Future;
 use std::time::Duration;
 
 /// How long a condition may take on a slow, loaded machine before the test fails.

@@ -1,3 +1,5 @@
 //! What every behaviour test needs.
 
 pub(crate) mod eventually;
+pub(crate) mod fault_proxy;
+pub(crate) mod sandbox;
