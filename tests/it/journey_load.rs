@@ -16,17 +16,18 @@ async fn a_thousand_pushed_jobs_run_exactly_once_each() {
     let operator: Value =
         serde_json::from_slice(&std::fs::read(sandbox.state_dir().join("operator.json")).unwrap()).unwrap();
     let status = sandbox.json(&["status", "--json"]).await;
-    let resources = sandbox.json(&["control-plane", "resource", "list", "--json"]).await;
+    let resource = sandbox.resource_of(&sandbox.gateway_id().await).await;
     let file = sandbox.home().join("effects");
     let rows: Vec<Value> = (0..JOBS)
         .map(|number| {
             json!({
                 "team_id": status["daemon"]["team_id"], "gateway_id": status["daemon"]["gateway_id"],
                 "job_type": "shell_exec", "status": "queued",
-                "payload": {"resource_id": resources[0]["id"], "command": format!("echo {number} >> {}", file.display())},
+                "payload": {"resource_id": resource, "command": format!("echo {number} >> {}", file.display())},
             })
         })
         .collect();
+    gateway::backend::http::install_crypto();
     #[expect(clippy::disallowed_methods, reason = "a plain client plays the operator's program")]
     let client = reqwest::Client::new();
     let text = |key: &str| operator[key].as_str().unwrap();

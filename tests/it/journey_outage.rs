@@ -1,23 +1,16 @@
 //! A control plane that dies and returns, a websocket that is cut, silent or refused.
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::Value;
 
 use crate::support::eventually::eventually;
 use crate::support::fault_proxy::{FaultProxy, Sockets};
 use crate::support::sandbox::Sandbox;
 
-fn plane_address(sandbox: &Sandbox) -> Value {
-    let address = std::fs::read(sandbox.state_dir().join("control-plane/address.json")).unwrap();
-    serde_json::from_slice(&address).unwrap()
-}
-
 /// A host paired through a proxy that can be told to fail, and an operator beside the control plane.
 async fn behind_a_proxy() -> (Sandbox, Sandbox, FaultProxy, String) {
     let (operator, host) = (Sandbox::new(), Sandbox::new());
     operator.up().await;
-    let address = plane_address(&operator);
+    let address = operator.plane();
     let target = address["url"]
         .as_str()
         .unwrap()
@@ -97,17 +90,11 @@ async fn queued_jobs_are_done_after_an_outage() {
     let (operator, _host, proxy, id) = behind_a_proxy().await;
     proxy.blackout(true);
     let file = operator.home().join("effects");
+    let resource = operator.resource_of(&id).await;
     let mut waiting = Vec::new();
     for number in 0..3 {
         let command = format!("echo {number} >> {}", file.display());
-        let resources = operator.json(&["control-plane", "resource", "list", "--json"]).await;
-        let resource = resources
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|row| row["metadata"]["gateway_id"] == *id)
-            .unwrap();
-        let payload = serde_json::json!({"resource_id": resource["id"], "command": command}).to_string();
+        let payload = serde_json::json!({"resource_id": resource, "command": command}).to_string();
         let submit = [
             "job",
             "submit",
@@ -139,8 +126,7 @@ async fn a_daemon_outlives_its_control_plane() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
     let daemon = sandbox.daemon_pid().await;
-    let plane = i32::try_from(plane_address(&sandbox)["pid"].as_i64().unwrap()).unwrap();
-    kill(Pid::from_raw(plane), Signal::SIGKILL).unwrap();
+    kill(sandbox.plane_pid(), Signal::SIGKILL).unwrap();
     eventually("the daemon says so", || async {
         let status = sandbox.json(&["status", "--json"]).await;
         (status["daemon"]["state"] == "offline").then_some(())

@@ -1,7 +1,5 @@
 //! Two homes: the control plane and its operator in one, a paired host in the other.
 
-use serde_json::Value;
-
 use crate::support::eventually::eventually;
 use crate::support::sandbox::Sandbox;
 
@@ -16,8 +14,7 @@ struct Pair {
 async fn two_homes() -> Pair {
     let (operator, host) = (Sandbox::new(), Sandbox::new());
     operator.up().await;
-    let address = std::fs::read(operator.state_dir().join("control-plane/address.json")).unwrap();
-    let address: Value = serde_json::from_slice(&address).unwrap();
+    let address = operator.plane();
     let text = |key: &str| address[key].as_str().unwrap().to_owned();
     Pair {
         url: text("url"),
@@ -127,12 +124,7 @@ async fn a_running_job_is_cancelled_across_homes_with_its_tree() {
     pair.operator.run(&["job", "cancel", &job]).await.expect_code(0);
     assert!(!watching.wait().await.unwrap().success());
     eventually("the tree is gone", || async {
-        let left = pair.host.processes().into_iter().any(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .unwrap_or_default()
-                .contains("4321")
-        });
-        (!left).then_some(())
+        (!pair.host.runs("4321")).then_some(())
     })
     .await;
     let shown = pair.operator.json(&["job", "show", &job, "--json"]).await;

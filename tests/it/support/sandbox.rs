@@ -116,6 +116,34 @@ impl Sandbox {
         self.run(&["up", "--detach", "--full-control"]).await.expect_code(0);
     }
 
+    /// Id of the remote shell resource of a gateway, seen from the home of the control plane.
+    pub(crate) async fn resource_of(&self, gateway: &str) -> String {
+        let resources = self.json(&["control-plane", "resource", "list", "--json"]).await;
+        let mine = resources.as_array().unwrap().iter().find(|row| row["metadata"]["gateway_id"] == *gateway);
+        mine.unwrap_or_else(|| panic!("{resources}"))["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Team and resource say yes; the host's own layer is the host's business.
+    pub(crate) async fn allow(&self, gateway: &str) {
+        self.run(&["control-plane", "gateway", "full-control", gateway, "on"]).await.expect_code(0);
+        let resource = self.resource_of(gateway).await;
+        self.run(&["control-plane", "resource", "full-control", &resource, "on"]).await.expect_code(0);
+    }
+
+    /// What `control-plane/address.json` says: `url`, `pid`, `anon_key`.
+    pub(crate) fn plane(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.state_dir().join("control-plane/address.json")).unwrap()).unwrap()
+    }
+
+    pub(crate) fn plane_pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.plane()["pid"].as_i64().unwrap()).unwrap())
+    }
+
+    /// Own id of the paired gateway of this home.
+    pub(crate) async fn gateway_id(&self) -> String {
+        self.json(&["status", "--json"]).await["gateway_id"].as_str().unwrap().to_owned()
+    }
+
     /// Every process whose environment names this home.
     pub(crate) fn processes(&self) -> Vec<Pid> {
         let mark = format!("HOME={}", self.home().display());
@@ -130,6 +158,12 @@ impl Sandbox {
             }
         }
         found
+    }
+
+    /// Whether a process of this home has `word` in its command line.
+    pub(crate) fn runs(&self, word: &str) -> bool {
+        let line = |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        self.processes().into_iter().any(|pid| line(pid).contains(word))
     }
 
     /// Pid of the running daemon.
