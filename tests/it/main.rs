@@ -1,10 +1,8 @@
 //! Behaviour tests: real sockets, real processes, the real control plane. One binary, so that it links once.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
     reason = "a broken expectation in a test is a failed test"
 )]
 
@@ -36,4 +34,10 @@ mod session;
 mod shell_exec;
 mod state;
 mod supabase_js;
+mod journey_ingress;
+mod journey_load;
+mod journey_main;
+mod journey_outage;
+mod journey_pairing;
+mod journey_refusals;
 mod support;

@@ -11,3 +11,5 @@ pub(crate) mod recorder;
 pub(crate) mod scripted_server;
 pub(crate) mod state_dir;
 pub(crate) mod ws;
+pub(crate) mod fault_proxy;
+pub(crate) mod sandbox;

@@ -1,0 +1,119 @@
+//! The main job as a new user meets it: one command, an empty home, the real binary.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::sandbox::Sandbox;
+
+/// Every path below `dir` whose mode lets somebody else in.
+fn too_open(dir: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let metadata = entry.path().symlink_metadata().unwrap();
+        let mode = metadata.permissions().mode() & 0o777;
+        let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
+        if mode != wanted || metadata.uid() != nix::unistd::geteuid().as_raw() {
+            found.push(format!("{} {mode:o}", entry.path().display()));
+        }
+        if metadata.is_dir() {
+            too_open(&entry.path(), found);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_command_runs_uname_and_stop_leaves_nothing_running() {
+    let sandbox = Sandbox::new();
+    let first = sandbox
+        .run(&["exec", "--up", "--full-control", "--", "uname", "-a"])
+        .await
+        .expect_code(0);
+    assert!(
+        first
+            .out
+            .contains(nix::sys::utsname::uname().unwrap().release().to_str().unwrap()),
+        "{}",
+        first.out
+    );
+    let second = sandbox
+        .run(&["exec", "--up", "--full-control", "--", "uname", "-a"])
+        .await
+        .expect_code(0);
+    assert_eq!(second.out, first.out);
+
+    let text = sandbox.run(&["status"]).await.expect_code(0).out;
+    let status = sandbox.json(&["status", "--json"]).await;
+    assert!(text.contains("Running"), "{text}");
+    assert_eq!(status["running"], Value::from(true), "{status}");
+    assert_eq!(status["daemon"]["state"], "ready", "{status}");
+    assert!(text.contains(status["version"].as_str().unwrap()), "{text}\n{status}");
+
+    let mut open = Vec::new();
+    too_open(&sandbox.state_dir(), &mut open);
+    assert!(open.is_empty(), "{open:?}");
+
+    sandbox.run(&["stop"]).await.expect_code(0);
+    assert!(sandbox.processes().is_empty(), "{:?}", sandbox.processes());
+    let stopped = sandbox.json(&["status", "--json"]).await;
+    assert_eq!(stopped["running"], Value::from(false), "{stopped}");
+    assert!(sandbox.run(&["status"]).await.expect_code(0).out.contains("Stopped"));
+}
+
+#[tokio::test]
+async fn exec_passes_output_and_exit_codes_through() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    sandbox.run(&["exec", "--", "exit 7"]).await.expect_code(7);
+    let said = sandbox
+        .run(&["exec", "--", "echo to-out; echo to-err >&2"])
+        .await
+        .expect_code(0);
+    assert_eq!(
+        (said.out.as_str(), said.err.contains("to-err")),
+        ("to-out\n", true),
+        "{}",
+        said.err
+    );
+    // Several words are quoted and joined: the shell must see them as they are.
+    let said = sandbox
+        .run(&["exec", "--", "printf", "%s|", "a b", "$HOME", "it's"])
+        .await
+        .expect_code(0);
+    assert_eq!(said.out, "a b|$HOME|it's|");
+}
+
+#[tokio::test]
+async fn a_command_that_leaves_background_work_ends_at_once_and_leaves_it_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let said = sandbox.run(&["exec", "--", "sleep 300 & echo $!"]).await.expect_code(0);
+    let pid: i32 = said.out.trim().parse().unwrap();
+    assert!(
+        Path::new(&format!("/proc/{pid}")).exists(),
+        "the background process was killed"
+    );
+}
+
+#[tokio::test]
+async fn a_timeout_ends_the_whole_group_and_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    sandbox
+        .run(&["exec", "--timeout", "1", "--", "sleep 3123 & sleep 3123"])
+        .await
+        .expect_code(124);
+    assert!(!sandbox.runs("3123"), "{:?}", sandbox.processes());
+}
+
+#[tokio::test]
+async fn a_running_daemon_survives_a_second_start() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let pid = sandbox.daemon_pid().await;
+    let again = sandbox.run(&["start"]).await.expect_code(0);
+    assert!(again.out.contains("already running"), "{}", again.out);
+    let foreground = sandbox.run(&["start", "--foreground"]).await.expect_code(1);
+    assert!(foreground.err.contains(&pid.to_string()), "{}", foreground.err);
+    assert_eq!(sandbox.daemon_pid().await, pid);
+}

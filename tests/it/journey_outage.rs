@@ -1,0 +1,142 @@
+//! A control plane that dies and returns, a websocket that is cut, silent or refused.
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::support::eventually::eventually;
+use crate::support::fault_proxy::{FaultProxy, Sockets};
+use crate::support::sandbox::Sandbox;
+
+/// A host paired through a proxy that can be told to fail, and an operator beside the control plane.
+async fn behind_a_proxy() -> (Sandbox, Sandbox, FaultProxy, String) {
+    let (operator, host) = (Sandbox::new(), Sandbox::new());
+    operator.up().await;
+    let address = operator.plane();
+    let target = address["url"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("http://")
+        .parse()
+        .unwrap();
+    let proxy = FaultProxy::before(target).await;
+    let code = operator.json(&["control-plane", "pairing-code", "--json"]).await;
+    let (code, key) = (
+        code["code"].as_str().unwrap().to_owned(),
+        address["anon_key"].as_str().unwrap().to_owned(),
+    );
+    let args = [
+        "pair",
+        &code,
+        "--supabase-url",
+        &proxy.url(),
+        "--anon-key",
+        &key,
+        "--full-control",
+    ];
+    host.run(&args).await.expect_code(0);
+    let id = host.json(&["status", "--json"]).await["daemon"]["gateway_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    operator
+        .run(&["exec", "--gateway", &id, "--full-control", "--", "true"])
+        .await
+        .expect_code(0);
+    (operator, host, proxy, id)
+}
+
+#[tokio::test]
+async fn jobs_are_served_while_the_websocket_is_cut_silent_or_refused() {
+    let (operator, host, proxy, id) = behind_a_proxy().await;
+    let exec = ["exec", "--gateway", &id, "--", "echo served"];
+    for round in 0..3 {
+        proxy.cut_sockets();
+        assert_eq!(operator.run(&exec).await.expect_code(0).out, "served\n", "cut {round}");
+    }
+    proxy.half_open(true);
+    assert_eq!(operator.run(&exec).await.expect_code(0).out, "served\n");
+    proxy.half_open(false);
+    proxy.sockets(Sockets::Refuse);
+    proxy.cut_sockets();
+    assert_eq!(operator.run(&exec).await.expect_code(0).out, "served\n");
+    proxy.sockets(Sockets::Pass);
+    eventually("the channel is joined again", || async {
+        let status = host.json(&["status", "--json"]).await;
+        (status["daemon"]["realtime"] == true).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_claim_or_completion_changes_nothing() {
+    let (operator, _host, proxy, id) = behind_a_proxy().await;
+    for lost in [
+        "PATCH /rest/v1/gateway_jobs?id=eq.",
+        "PATCH /rest/v1/gateway_jobs?id=eq.",
+    ] {
+        let file = operator.home().join("effects");
+        let command = format!("echo once >> {}", file.display());
+        proxy.lose_answer_to(lost);
+        operator
+            .run(&["exec", "--gateway", &id, "--timeout", "60", "--", &command])
+            .await
+            .expect_code(0);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "once\n");
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn queued_jobs_are_done_after_an_outage() {
+    let (operator, _host, proxy, id) = behind_a_proxy().await;
+    proxy.blackout(true);
+    let file = operator.home().join("effects");
+    let resource = operator.resource_of(&id).await;
+    let mut waiting = Vec::new();
+    for number in 0..3 {
+        let command = format!("echo {number} >> {}", file.display());
+        let payload = serde_json::json!({"resource_id": resource, "command": command}).to_string();
+        let submit = [
+            "job",
+            "submit",
+            "--type",
+            "shell_exec",
+            "--gateway",
+            &id,
+            "--payload",
+            &payload,
+            "--json",
+        ];
+        waiting.push(operator.json(&submit).await["id"].as_str().unwrap().to_owned());
+    }
+    proxy.blackout(false);
+    for job in &waiting {
+        operator.run(&["job", "watch", job]).await.expect_code(0);
+    }
+    let mut done: Vec<_> = std::fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    done.sort();
+    assert_eq!(done, ["0", "1", "2"]);
+}
+
+#[tokio::test]
+async fn a_daemon_outlives_its_control_plane() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let daemon = sandbox.daemon_pid().await;
+    kill(sandbox.plane_pid(), Signal::SIGKILL).unwrap();
+    eventually("the daemon says so", || async {
+        let status = sandbox.json(&["status", "--json"]).await;
+        (status["daemon"]["state"] == "offline").then_some(())
+    })
+    .await;
+    sandbox.run(&["exec", "--", "true"]).await.expect_code(4);
+    sandbox.run(&["up", "--detach"]).await.expect_code(0);
+    assert_eq!(
+        sandbox.run(&["exec", "--", "echo back"]).await.expect_code(0).out,
+        "back\n"
+    );
+    assert_eq!(sandbox.daemon_pid().await, daemon, "the daemon was not restarted");
+}

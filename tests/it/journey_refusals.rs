@@ -1,0 +1,89 @@
+//! Three layers of machine control, each named when it says no, with the command that changes it.
+
+use serde_json::Value;
+
+use crate::support::sandbox::Sandbox;
+
+#[tokio::test]
+async fn a_host_that_refuses_is_named_with_the_command_that_changes_it() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    sandbox.run(&["full-control", "disable"]).await.expect_code(0);
+    let refused = sandbox.run(&["exec", "--", "id"]).await.expect_code(6);
+    assert!(refused.err.contains("gateway full-control enable"), "{}", refused.err);
+    assert!(!refused.out.contains("uid="), "{}", refused.out);
+    sandbox.run(&["full-control", "enable"]).await.expect_code(0);
+    let allowed = sandbox.run(&["exec", "--", "id"]).await.expect_code(0);
+    assert!(allowed.out.contains("uid="), "{}", allowed.out);
+}
+
+#[tokio::test]
+async fn a_team_that_refuses_is_named_with_the_command_that_changes_it() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let gateways = sandbox.json(&["control-plane", "gateway", "list", "--json"]).await;
+    let id = gateways[0]["id"].as_str().unwrap();
+    sandbox
+        .run(&["control-plane", "gateway", "full-control", id, "off"])
+        .await
+        .expect_code(0);
+    let refused = sandbox.run(&["exec", "--", "id"]).await.expect_code(6);
+    assert!(
+        refused.err.contains("gateway control-plane gateway full-control"),
+        "{}",
+        refused.err
+    );
+}
+
+#[tokio::test]
+async fn a_resource_without_machine_control_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["up", "--detach"]).await.expect_code(0);
+    let gateways = sandbox.json(&["control-plane", "gateway", "list", "--json"]).await;
+    let id = gateways[0]["id"].as_str().unwrap();
+    sandbox.run(&["full-control", "enable"]).await.expect_code(0);
+    sandbox
+        .run(&["control-plane", "gateway", "full-control", id, "on"])
+        .await
+        .expect_code(0);
+    let refused = sandbox.run(&["exec", "--", "id"]).await.expect_code(6);
+    assert!(
+        refused.err.contains("gateway control-plane resource"),
+        "{}",
+        refused.err
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_job_type_fails_with_its_name() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let job = sandbox
+        .json(&["job", "submit", "--type", "time_travel", "--payload", "{}", "--json"])
+        .await;
+    let id = job["id"].as_str().unwrap();
+    sandbox.run(&["job", "watch", id]).await.expect_code(1);
+    let shown = sandbox.json(&["job", "show", id, "--json"]).await;
+    assert_eq!(shown["error"], "Unsupported job type: time_travel");
+    assert_eq!(
+        shown["result"],
+        serde_json::json!({"message": "Unsupported job type", "job_type": "time_travel"})
+    );
+}
+
+#[tokio::test]
+async fn a_diagnostic_completes_without_any_provider() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let job = sandbox.json(&["job", "submit", "--type", "diagnostic", "--json"]).await;
+    let id = job["id"].as_str().unwrap();
+    sandbox.run(&["job", "watch", id]).await.expect_code(0);
+    let shown = sandbox.json(&["job", "show", id, "--json"]).await;
+    assert_eq!(
+        (&shown["status"], &shown["error"]),
+        (&Value::from("completed"), &Value::Null),
+        "{shown}"
+    );
+    assert!(shown["result"]["host"]["kernel"].is_string(), "{shown}");
+    assert!(shown["result"]["providers"]["codex"].is_object(), "{shown}");
+}
