@@ -35,7 +35,11 @@ async fn without_a_daemon_nobody_takes_the_job() {
     sandbox.up().await;
     stop_daemon(&sandbox).await;
     let said = sandbox.run(&["exec", "--", "true"]).await.expect_code(5);
-    assert!(said.err.to_lowercase().contains("no gateway took the job"), "{}", said.err);
+    assert!(
+        said.err.to_lowercase().contains("no gateway took the job"),
+        "{}",
+        said.err
+    );
     let jobs = sandbox.json(&["job", "list", "--json"]).await;
     assert_eq!(jobs[0]["status"], "cancelled", "an abandoned job must not run later");
 }
@@ -64,17 +68,10 @@ async fn a_job_cancelled_while_only_polling_ends_with_its_tree() {
     sandbox.set_env("PANORAMA_GATEWAY_TEST_REALTIME", "off");
     sandbox.up().await;
     let mut watching = sandbox.start(&["exec", "--", "sleep 5432 & sleep 5432"]);
-    let job = eventually("the job runs", || async {
-        let jobs = sandbox.json(&["job", "list", "--json"]).await;
-        (jobs[0]["status"] == "running").then(|| jobs[0]["id"].as_str().unwrap().to_owned())
-    })
-    .await;
+    let job = sandbox.running_job().await;
     sandbox.run(&["job", "cancel", &job]).await.expect_code(0);
     assert!(!watching.wait().await.unwrap().success());
-    eventually("the tree is gone", || async {
-        (!sandbox.runs("5432")).then_some(())
-    })
-    .await;
+    eventually("the tree is gone", || async { (!sandbox.runs("5432")).then_some(()) }).await;
 }
 
 #[tokio::test]
@@ -92,11 +89,7 @@ async fn a_result_that_was_not_reported_arrives_after_kill_and_restart() {
         done.display()
     );
     let mut watching = sandbox.start(&["exec", "--", &command]);
-    let job = eventually("the job runs", || async {
-        let jobs = sandbox.json(&["job", "list", "--json"]).await;
-        (jobs[0]["status"] == "running").then(|| jobs[0]["id"].as_str().unwrap().to_owned())
-    })
-    .await;
+    let job = sandbox.running_job().await;
     // The control plane is frozen, so the result cannot be reported; then the daemon dies without a word.
     kill(plane, Signal::SIGSTOP).unwrap();
     std::fs::File::create_new(sandbox.home().join("go")).unwrap();

@@ -10,35 +10,23 @@ use crate::support::sandbox::Sandbox;
 async fn behind_a_proxy() -> (Sandbox, Sandbox, FaultProxy, String) {
     let (operator, host) = (Sandbox::new(), Sandbox::new());
     operator.up().await;
-    let address = operator.plane();
-    let target = address["url"]
+    let mut plane = operator.plane();
+    let target = plane["url"]
         .as_str()
         .unwrap()
         .trim_start_matches("http://")
         .parse()
         .unwrap();
     let proxy = FaultProxy::before(target).await;
+    plane["url"] = proxy.url().into();
     let code = operator.json(&["control-plane", "pairing-code", "--json"]).await;
-    let (code, key) = (
-        code["code"].as_str().unwrap().to_owned(),
-        address["anon_key"].as_str().unwrap().to_owned(),
-    );
-    let args = [
-        "pair",
-        &code,
-        "--supabase-url",
-        &proxy.url(),
-        "--anon-key",
-        &key,
-        "--full-control",
-    ];
-    host.run(&args).await.expect_code(0);
-    let id = host.json(&["status", "--json"]).await["daemon"]["gateway_id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    host.pair_with(&plane, code["code"].as_str().unwrap())
+        .await
+        .expect_code(0);
+    let id = host.gateway_id().await;
+    operator.allow(&id).await;
     operator
-        .run(&["exec", "--gateway", &id, "--full-control", "--", "true"])
+        .run(&["exec", "--gateway", &id, "--", "true"])
         .await
         .expect_code(0);
     (operator, host, proxy, id)
@@ -69,19 +57,17 @@ async fn jobs_are_served_while_the_websocket_is_cut_silent_or_refused() {
 #[tokio::test]
 async fn a_lost_answer_to_claim_or_completion_changes_nothing() {
     let (operator, _host, proxy, id) = behind_a_proxy().await;
-    for lost in [
-        "PATCH /rest/v1/gateway_jobs?id=eq.",
-        "PATCH /rest/v1/gateway_jobs?id=eq.",
-    ] {
+    for state in ["status=eq.queued", "status=eq.running"] {
         let file = operator.home().join("effects");
         let command = format!("echo once >> {}", file.display());
-        proxy.lose_answer_to(lost);
+        proxy.lose_answer_to(&["PATCH /rest/v1/gateway_jobs?id=eq.", state]);
         operator
             .run(&["exec", "--gateway", &id, "--timeout", "60", "--", &command])
             .await
             .expect_code(0);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "once\n");
         std::fs::remove_file(&file).unwrap();
+        assert!(proxy.has_lost_all(), "nothing was lost at {state}");
     }
 }
 

@@ -77,7 +77,8 @@ async fn a_diagnostic_completes_without_any_provider() {
     sandbox.up().await;
     let job = sandbox.json(&["job", "submit", "--type", "diagnostic", "--json"]).await;
     let id = job["id"].as_str().unwrap();
-    sandbox.run(&["job", "watch", id]).await.expect_code(0);
+    // Exit 1 says that no provider is usable; the job itself worked.
+    sandbox.run(&["job", "watch", id]).await.expect_code(1);
     let shown = sandbox.json(&["job", "show", id, "--json"]).await;
     assert_eq!(
         (&shown["status"], &shown["error"]),

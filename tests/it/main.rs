@@ -1,8 +1,10 @@
 //! Behaviour tests: real sockets, real processes, the real control plane. One binary, so that it links once.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a broken expectation in a test is a failed test"
 )]
 
@@ -23,6 +25,12 @@ mod daemon_load;
 mod daemon_wire;
 mod journal;
 mod journal_faults;
+mod journey_ingress;
+mod journey_load;
+mod journey_main;
+mod journey_outage;
+mod journey_pairing;
+mod journey_refusals;
 mod log_file;
 mod pairing_server;
 mod plane_server;
@@ -34,10 +42,4 @@ mod session;
 mod shell_exec;
 mod state;
 mod supabase_js;
-mod journey_ingress;
-mod journey_load;
-mod journey_main;
-mod journey_outage;
-mod journey_pairing;
-mod journey_refusals;
 mod support;

@@ -34,7 +34,7 @@ struct Mode {
 pub(crate) struct FaultProxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
-    lose_answers: Arc<Mutex<VecDeque<String>>>,
+    lose_answers: Arc<Mutex<VecDeque<Vec<String>>>>,
     task: JoinHandle<()>,
 }
 
@@ -91,9 +91,15 @@ impl FaultProxy {
         self.mode.send_modify(|mode| mode.blackout = dark);
     }
 
-    /// The next request whose head contains `part` is delivered, its answer is not.
-    pub(crate) fn lose_answer_to(&self, part: &str) {
-        self.lose_answers.lock().unwrap().push_back(part.to_owned());
+    /// The next request whose head contains all `parts` is delivered, its answer is not.
+    pub(crate) fn lose_answer_to(&self, parts: &[&str]) {
+        let parts = parts.iter().map(|part| (*part).to_owned()).collect();
+        self.lose_answers.lock().unwrap().push_back(parts);
+    }
+
+    /// Whether every answer that was to get lost has got lost.
+    pub(crate) fn has_lost_all(&self) -> bool {
+        self.lose_answers.lock().unwrap().is_empty()
     }
 }
 
@@ -107,7 +113,7 @@ async fn serve(
     mut client: TcpStream,
     target: SocketAddr,
     mut mode: watch::Receiver<Mode>,
-    lose: Arc<Mutex<VecDeque<String>>>,
+    lose: Arc<Mutex<VecDeque<Vec<String>>>>,
 ) {
     if mode.borrow().blackout {
         return;
@@ -161,7 +167,7 @@ async fn relay_http(
     mut client: TcpStream,
     mut upstream: TcpStream,
     mode: &mut watch::Receiver<Mode>,
-    lose: &Mutex<VecDeque<String>>,
+    lose: &Mutex<VecDeque<Vec<String>>>,
     first: &[u8],
 ) {
     let mut losing = must_lose(lose, first);
@@ -187,11 +193,12 @@ async fn until_dark(mode: &mut watch::Receiver<Mode>) {
     let _proxy_gone = mode.wait_for(|mode| mode.blackout).await.is_err();
 }
 
-fn must_lose(lose: &Mutex<VecDeque<String>>, bytes: &[u8]) -> bool {
+fn must_lose(lose: &Mutex<VecDeque<Vec<String>>>, bytes: &[u8]) -> bool {
     let mut waiting = lose.lock().unwrap();
+    let text = String::from_utf8_lossy(bytes);
     let hit = waiting
         .front()
-        .is_some_and(|part| String::from_utf8_lossy(bytes).contains(part.as_str()));
+        .is_some_and(|parts| parts.iter().all(|part| text.contains(part.as_str())));
     if hit {
         waiting.pop_front();
     }

@@ -4,12 +4,12 @@
 pub(crate) mod alone;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
+pub(crate) mod fault_proxy;
 pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod recorder;
+pub(crate) mod sandbox;
 pub(crate) mod scripted_server;
 pub(crate) mod state_dir;
 pub(crate) mod ws;
-pub(crate) mod fault_proxy;
-pub(crate) mod sandbox;

@@ -10,6 +10,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::support::eventually::eventually;
+
 /// How long one command of the binary may take before the test fails.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -119,15 +121,42 @@ impl Sandbox {
     /// Id of the remote shell resource of a gateway, seen from the home of the control plane.
     pub(crate) async fn resource_of(&self, gateway: &str) -> String {
         let resources = self.json(&["control-plane", "resource", "list", "--json"]).await;
-        let mine = resources.as_array().unwrap().iter().find(|row| row["metadata"]["gateway_id"] == *gateway);
-        mine.unwrap_or_else(|| panic!("{resources}"))["id"].as_str().unwrap().to_owned()
+        let mine = resources
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["metadata"]["gateway_id"] == *gateway);
+        mine.unwrap_or_else(|| panic!("{resources}"))["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Team and resource say yes; the host's own layer is the host's business.
     pub(crate) async fn allow(&self, gateway: &str) {
-        self.run(&["control-plane", "gateway", "full-control", gateway, "on"]).await.expect_code(0);
+        self.run(&["control-plane", "gateway", "full-control", gateway, "on"])
+            .await
+            .expect_code(0);
         let resource = self.resource_of(gateway).await;
-        self.run(&["control-plane", "resource", "full-control", &resource, "on"]).await.expect_code(0);
+        self.run(&["control-plane", "resource", "full-control", &resource, "on"])
+            .await
+            .expect_code(0);
+    }
+
+    /// Pairs this home with a control plane on loopback, the host's own layer of machine control on.
+    pub(crate) async fn pair_with(&self, plane: &Value, code: &str) -> Said {
+        let (url, key) = (plane["url"].as_str().unwrap(), plane["anon_key"].as_str().unwrap());
+        self.run(&["pair", code, "--supabase-url", url, "--anon-key", key, "--full-control"])
+            .await
+    }
+
+    /// Waits until the newest job runs; gives its id.
+    pub(crate) async fn running_job(&self) -> String {
+        eventually("the job runs", || async {
+            let jobs = self.json(&["job", "list", "--json"]).await;
+            (jobs[0]["status"] == "running").then(|| jobs[0]["id"].as_str().unwrap().to_owned())
+        })
+        .await
     }
 
     /// What `control-plane/address.json` says: `url`, `pid`, `anon_key`.
@@ -141,7 +170,10 @@ impl Sandbox {
 
     /// Own id of the paired gateway of this home.
     pub(crate) async fn gateway_id(&self) -> String {
-        self.json(&["status", "--json"]).await["gateway_id"].as_str().unwrap().to_owned()
+        self.json(&["status", "--json"]).await["gateway_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Every process whose environment names this home.
