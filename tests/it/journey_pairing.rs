@@ -97,7 +97,7 @@ async fn wrong_and_used_codes_are_refused_and_nothing_is_written() {
     assert!(!session.exists());
     let code = homes.code().await;
     homes.pair(&code).await.expect_code(0);
-    homes.host.run(&["unpair", "--yes"]).await.expect_code(0);
+    homes.host.run(&["unpair"]).await.expect_code(0);
     assert!(!session.exists());
     let used = homes.pair(&code).await.expect_code(1);
     assert!(used.err.to_lowercase().contains("used"), "{}", used.err);
