@@ -12,6 +12,8 @@ pub const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 const JITTER: Duration = Duration::from_secs(1);
 /// How long freed slots are collected before more rows are asked for.
 const GATHER: Duration = Duration::from_millis(8);
+/// The control plane may ask for a longer wait, up to this.
+const MAX_ASKED_WAIT: Duration = Duration::from_secs(60);
 /// First retry after a failed reconcile; the usual interval follows.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 
@@ -81,7 +83,10 @@ pub enum Outcome {
         more: bool,
     },
     /// Something failed.
-    Failed,
+    Failed {
+        /// The control plane asked not to be asked earlier.
+        after: Option<Duration>,
+    },
 }
 
 /// The baton.
@@ -205,16 +210,18 @@ impl Feed {
                     self.overflow &= more;
                 }
             }
-            Outcome::Failed => self.failures = self.failures.saturating_add(1),
+            Outcome::Failed { .. } => self.failures = self.failures.saturating_add(1),
         }
-        let whole = due.statuses || outcome == Outcome::Failed;
-        if whole {
+        if due.statuses || self.failures > 0 {
             let wait = if self.failures == 1 {
                 FIRST_RETRY
             } else {
                 RECONCILE_EVERY
             };
             self.next_reconcile = now + wait.saturating_sub(spread);
+        }
+        if let Outcome::Failed { after: Some(after) } = outcome {
+            self.next_reconcile = self.next_reconcile.max(now + after.min(MAX_ASKED_WAIT) + spread);
         }
         if std::mem::take(&mut self.again) && self.failures == 0 {
             self.next_reconcile = now;
@@ -394,9 +401,20 @@ mod tests {
             assert!(feed.due(now, 4).is_some());
             feed.on(now, Event::SlotFreed);
             feed.on(now, Event::Refused);
-            feed.finished(now, Outcome::Failed, 0.0);
+            feed.finished(now, Outcome::Failed { after: None }, 0.0);
         }
         assert_eq!(asked, [0, 2_000, 7_000, 12_000]);
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_is_kept_within_a_bound() {
+        for (asked, waited) in [(20_000, 20_000), (900_000, 60_000)] {
+            let mut feed = Feed::new(ON, 4, at(0));
+            assert!(feed.due(at(0), 4).is_some());
+            let after = Some(at(asked));
+            feed.finished(at(0), Outcome::Failed { after }, 0.0);
+            assert_eq!(feed.wake_at(4), Some(at(waited)));
+        }
     }
 
     #[derive(Debug, Clone)]
@@ -425,7 +443,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Event(n) => feed.on(now, events[usize::from(n)]),
-                    Step::Answer(ok, more) => feed.finished(now, if ok { Outcome::Done { more } } else { Outcome::Failed }, random),
+                    Step::Answer(ok, more) => feed.finished(now, if ok { Outcome::Done { more } } else { Outcome::Failed { after: None } }, random),
                     Step::Wait(ms) => {
                         let end = now + at(ms);
                         while let Some(wake) = feed.wake_at(2).filter(|wake| *wake <= end) {

@@ -63,14 +63,16 @@ impl Sender {
                 return self.say_goodbye().await;
             }
             let sent_at = Instant::now();
-            let beat = self.beat(status).await;
+            let (beat, asked_wait) = self.beat(status).await;
             let next = match &beat {
                 Beat::Accepted => {
                     backoff.reset();
                     sent_at + INTERVAL
                 }
                 Beat::Failed(_) | Beat::SessionLost(_) => {
-                    Instant::now() + backoff.ceiling_step() / 2 + backoff_share(backoff.attempts())
+                    let step = backoff.ceiling_step();
+                    let wait = step / 2 + (step / 2).mul_f64(rand::random());
+                    Instant::now() + wait.max(asked_wait.unwrap_or_default().min(INTERVAL))
                 }
             };
             if self.notes.send(Note::Beat { sent_at, beat }).await.is_err() {
@@ -85,14 +87,18 @@ impl Sender {
         }
     }
 
-    async fn beat(&self, status: WireStatus) -> Beat {
+    /// How it went, and how long the control plane asks to be left alone.
+    async fn beat(&self, status: WireStatus) -> (Beat, Option<Duration>) {
         match self.client.functions().heartbeat(&self.message(status)).await {
-            Ok(reply) if reply.success => Beat::Accepted,
-            Ok(_) => Beat::Failed("the control plane did not accept the heartbeat".to_owned()),
-            Err(BackendError::SessionLost(lost)) => Beat::SessionLost(lost),
+            Ok(reply) if reply.success => (Beat::Accepted, None),
+            Ok(_) => {
+                let why = "the control plane did not accept the heartbeat";
+                (Beat::Failed(why.to_owned()), None)
+            }
+            Err(BackendError::SessionLost(lost)) => (Beat::SessionLost(lost), None),
             Err(error) => {
                 warn!(%error, "Failed to send gateway heartbeat");
-                Beat::Failed(error.to_string())
+                (Beat::Failed(error.to_string()), error.retry_after())
             }
         }
     }
@@ -100,8 +106,10 @@ impl Sender {
     async fn say_goodbye(&self) {
         let goodbye = tokio::time::timeout(GOODBYE_DEADLINE, self.beat(WireStatus::Offline));
         match goodbye.await {
-            Ok(Beat::Accepted) => info!("Told the control plane that this gateway is offline"),
-            Ok(Beat::Failed(_) | Beat::SessionLost(_)) | Err(_) => warn!("The control plane did not hear the goodbye"),
+            Ok((Beat::Accepted, _)) => info!("Told the control plane that this gateway is offline"),
+            Ok((Beat::Failed(_) | Beat::SessionLost(_), _)) | Err(_) => {
+                warn!("The control plane did not hear the goodbye");
+            }
         }
     }
 
@@ -116,9 +124,4 @@ impl Sender {
             device_name: self.device_name.clone(),
         }
     }
-}
-
-/// Up to one second, so that gateways that lost their control plane together do not come back together.
-fn backoff_share(attempts: u32) -> Duration {
-    Duration::from_secs(1).mul_f64(if attempts == 0 { 0.0 } else { rand::random() })
 }

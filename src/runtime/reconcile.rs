@@ -311,11 +311,10 @@ mod tests {
             while let Some(page) = sweep.next() {
                 requests += 1;
                 let rows: Vec<_> = (page.offset..startable.len()).take(page.limit).collect();
-                for index in rows.iter().copied().filter(|index| startable[*index]) {
-                    if sweep.wants_more() {
-                        taken.push(index);
-                        sweep.took();
-                    }
+                let wanted: Vec<_> = rows.iter().copied().filter(|index| startable[*index]).collect();
+                for index in wanted.into_iter().take(free - sweep.taken) {
+                    taken.push(index);
+                    sweep.took();
                 }
                 sweep.page_done(rows.len());
             }

@@ -53,9 +53,9 @@ impl Task {
     #[must_use]
     pub const fn policy(self) -> (OnError, OnStop) {
         match self {
-            Self::Ingress | Self::Reporter | Self::Journal => (OnError::StopGateway, OnStop::Await),
-            Self::Heartbeat => (OnError::StopGateway, OnStop::Await),
-            Self::Session | Self::LocalSocket => (OnError::StopGateway, OnStop::Abort),
+            Self::Ingress | Self::Journal | Self::Heartbeat => (OnError::StopGateway, OnStop::Await),
+            // What is not confirmed by then stays in the journal.
+            Self::Reporter | Self::Session | Self::LocalSocket => (OnError::StopGateway, OnStop::Abort),
             Self::Probes | Self::Orphans => (OnError::Log, OnStop::Abort),
         }
     }

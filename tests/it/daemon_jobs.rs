@@ -134,3 +134,19 @@ async fn diagnostic_is_completed_without_any_provider() {
     );
     daemon.stop().await.exit_code.unwrap();
 }
+
+#[tokio::test]
+async fn a_row_that_is_no_job_is_failed_and_holds_nobody_up() {
+    for settings in [PUSH_ONLY, POLL_ONLY] {
+        let host = Host::new().await;
+        let daemon = host.start_ready(settings).await;
+        let bad = host.submit("shell_exec", json!({}), json!({"attempt": -1})).await;
+        let good = host.shell("true").await;
+        assert_eq!(host.done(&good).await["status"], "completed");
+        let row = host.done(&bad).await;
+        assert_eq!(row["status"], "failed", "{row}");
+        assert!(error(&row).ends_with("1 schema issue at $.attempt"), "{row}");
+        assert_eq!(daemon.status().await.unwrap().malformed_rows, 1);
+        assert_eq!(daemon.stop().await.exit_code, Some(0));
+    }
+}

@@ -79,10 +79,10 @@ impl Ingress {
             Verdict::Foreign => self.report.foreign += 1,
             Verdict::Reject { id, reason } => self.refuse(id, reason, way),
             Verdict::Unreadable(reason) => {
-                if self.report.malformed == 0 {
+                if self.rejected == 0 {
                     warn!(reason, "Rejected malformed gateway job");
                 }
-                self.report.malformed += 1;
+                self.rejected += 1;
             }
         }
         Taken::Nothing
@@ -125,7 +125,7 @@ impl Ingress {
         if self.aside >= MAX_ASIDE || !self.bad.insert(id.clone()) {
             return;
         }
-        self.report.malformed += 1;
+        self.rejected += 1;
         warn!(job = %id, reason, "Rejected malformed gateway job");
         let (worker, row) = (self.worker.clone(), id.clone());
         let timeline = Timeline::received(way, clock::now());

@@ -122,6 +122,8 @@ pub struct Ingress {
     resume_at: usize,
     claiming: bool,
     journal_pause: Option<Instant>,
+    /// Rows that could not be decoded; the channel counts its own.
+    rejected: u64,
     report: Report,
     reports: watch::Sender<Report>,
 }
@@ -160,6 +162,7 @@ impl Ingress {
             resume_at: 0,
             claiming: false,
             journal_pause: None,
+            rejected: 0,
             report: Report::default(),
             reports,
         }
@@ -314,7 +317,7 @@ impl Ingress {
     /// The answers are in: works through them, and asks for the next page if there is one.
     fn answered(&mut self, answers: Answers) -> Option<Asking> {
         let now = self.now();
-        let trouble = answers.trouble();
+        let (trouble, after) = (answers.trouble(), answers.retry_after());
         self.take_answers(answers);
         if trouble.is_none()
             && let Some(next) = self.next_page()
@@ -328,7 +331,7 @@ impl Ingress {
         let outcome = match &trouble {
             Some(why) => {
                 warn!(why, "Failed to reconcile queued gateway jobs");
-                Outcome::Failed
+                Outcome::Failed { after }
             }
             None => {
                 if self.switches.polling || self.report.realtime {
@@ -348,16 +351,10 @@ impl Ingress {
     fn publish(&mut self) {
         self.report.running = self.running.len();
         self.report.waiting = self.queue.waiting();
-        if self.reports.borrow().differs(&self.report) {
+        self.report.malformed = self.rejected + self.realtime.as_ref().map_or(0, Realtime::malformed);
+        if *self.reports.borrow() != self.report {
             self.reports.send_replace(self.report.clone());
         }
-    }
-}
-
-impl Report {
-    /// Whether somebody would want to know: anything but a fresher reconcile of the same kind.
-    fn differs(&self, other: &Self) -> bool {
-        self != other
     }
 }
 

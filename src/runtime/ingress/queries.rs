@@ -1,5 +1,7 @@
 //! The queries of a reconcile, sent together, and their answers.
 
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -31,6 +33,21 @@ impl Answers {
         why(self.cancels.as_ref())
             .or_else(|| why(self.page.as_ref()))
             .or_else(|| why(self.statuses.as_ref()))
+    }
+}
+
+impl Answers {
+    /// How long the control plane asks to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        fn wait<T>(answer: Option<&Result<T, BackendError>>) -> Option<Duration> {
+            answer?.as_ref().err()?.retry_after()
+        }
+        let asked = [
+            wait(self.cancels.as_ref()),
+            wait(self.page.as_ref()),
+            wait(self.statuses.as_ref()),
+        ];
+        asked.into_iter().flatten().max()
     }
 }
 
