@@ -1,7 +1,8 @@
 //! Jobs under one key run once: after the claim, the row that was claimed first wins.
 //!
 //! The order is (claim time, creation time, id): a row that was created earlier but claimed later must not run
-//! beside one that has passed its own check already. A completed twin always wins. If nobody can say, nothing runs.
+//! beside one that has passed its own check already. A completed twin always wins; one that failed here wins no more,
+//! also while its report is on its way. If nobody can say, nothing runs.
 
 use std::time::Duration;
 
@@ -11,20 +12,21 @@ use tracing::warn;
 
 use crate::backend::Jobs;
 use crate::domain::backoff::Backoff;
-use crate::domain::job::{Job, JobOutcome};
+use crate::domain::ids::JobId;
+use crate::domain::job::{Job, JobOutcome, JobStatus};
+use crate::state::journal::Journal;
 
 const DUPLICATE: &str = "Duplicate gateway job idempotency key; skipping execution";
 const ATTEMPTS: usize = 3;
 
 /// Asks for twins of a claimed job; gives its end when it must not run.
-pub(crate) async fn check(jobs: &Jobs, job: &Job, claimed_at: Timestamp) -> Option<JobOutcome> {
+pub(crate) async fn check(jobs: &Jobs, journal: &Journal, job: &Job, claimed_at: Timestamp) -> Option<JobOutcome> {
     let key = job.idempotency_key.as_deref()?;
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
     let mut trouble = String::new();
     for _ in 0..ATTEMPTS {
         match jobs.idempotency_twins(job).await {
-            Ok(twins) if twins.iter().any(|twin| wins(twin, job, claimed_at)) => return Some(duplicate(job, key)),
-            Ok(_) => return None,
+            Ok(twins) => return is_beaten(&twins, journal, job, claimed_at).await.then(|| duplicate(job, key)),
             Err(error) => trouble = error.to_string(),
         }
         tokio::time::sleep(backoff.next(rand::random())).await;
@@ -34,6 +36,25 @@ pub(crate) async fn check(jobs: &Jobs, job: &Job, claimed_at: Timestamp) -> Opti
         format!("Gateway could not check the idempotency key: {trouble}"),
         [("idempotency_key", Value::from(key))],
     ))
+}
+
+async fn is_beaten(twins: &[Value], journal: &Journal, job: &Job, claimed_at: Timestamp) -> bool {
+    for twin in twins.iter().filter(|twin| wins(twin, job, claimed_at)) {
+        if !has_failed_here(twin, journal).await {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a row that is still marked as running has ended here without success, and only its report is on its way.
+async fn has_failed_here(twin: &Value, journal: &Journal) -> bool {
+    let id = twin.get("id").and_then(Value::as_str).map(JobId::new);
+    let Some(Ok(id)) = id else { return false };
+    match journal.outcome(&id).await {
+        Ok(Some((outcome, _))) => outcome.status() != JobStatus::Completed,
+        Ok(None) | Err(_) => false,
+    }
 }
 
 fn duplicate(job: &Job, key: &str) -> JobOutcome {

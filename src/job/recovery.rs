@@ -2,6 +2,8 @@
 //!
 //! A job is never run again by us. What was finished is sent; what was not is stopped and failed as interrupted.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -14,6 +16,7 @@ use crate::domain::job::{Ingress, JobOutcome, Timeline};
 use crate::job::report::{Finished, Mail};
 use crate::job::worker::Worker;
 use crate::process::identity::{GroupKill, ProcessIdentity, kill_group_if_same};
+use crate::process::mark;
 use crate::state::journal::{Journal, JournalError};
 
 const INTERRUPTED: &str = "Gateway was interrupted while the job ran";
@@ -43,6 +46,7 @@ pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Re
         interrupted: recovered.interrupted.len(),
         unreported: recovered.unreported.len(),
     };
+    end_survivors(recovered.interrupted.iter().map(|job| &job.entry.job_id)).await;
     for job in recovered.interrupted {
         let id = job.entry.job_id;
         if let Some(record) = job.process {
@@ -94,6 +98,7 @@ pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker, began: Tim
         }
     }
     let count = orphans.len();
+    end_survivors(orphans.iter().map(|(id, ..)| id)).await;
     for (id, job_type, started_at) in orphans {
         warn!(job = %id, "A job of an earlier run was still marked as running; it is failed");
         let mut timeline = Timeline::received(Ingress::Poll, started_at.unwrap_or(began));
@@ -119,6 +124,18 @@ fn stop_leftover(id: &JobId, process: ProcessIdentity) {
         GroupKill::Killed => info!(job = %id, pid = process.pid, "Killed what an interrupted job had left running"),
         GroupKill::Gone => {}
         GroupKill::NotProven => warn!(job = %id, pid = process.pid, "The interrupted job's pid is another process now"),
+    }
+}
+
+/// What carries a job's mark is that job's, also when its start was not written down or its leader is gone.
+async fn end_survivors(jobs: impl Iterator<Item = &JobId>) {
+    let jobs: HashSet<&str> = jobs.map(JobId::as_str).collect();
+    if jobs.is_empty() {
+        return;
+    }
+    let killed = mark::kill_marked(&jobs).await;
+    if killed > 0 {
+        info!(killed, "Killed what interrupted jobs had left running");
     }
 }
 

@@ -116,7 +116,7 @@ impl Worker {
         let entry = self.entry(&job.id, job.kind.as_str(), job.requested_via.clone(), timeline);
         let (written, twin) = tokio::join!(
             self.journal.claimed(&entry),
-            idempotency::check(&self.cx.backend, job, claimed_at)
+            idempotency::check(&self.cx.backend, &self.journal, job, claimed_at)
         );
         if let Err(error) = written {
             warn!(job = %job.id, %error, "Failed to write the journal; the job is not run");

@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::process::mark;
+
 /// Names that begin like this are the gateway's own.
 const OWN_PREFIXES: &[&str] = &["PANORAMA_", "SUPABASE_"];
 /// Further names that are the gateway's own, or secrets of the platform.
@@ -15,6 +17,8 @@ const OWN_NAMES: &[&str] = &[
     "OPENROUTER_API_KEY",
     "BRAVE_SEARCH_API_KEY",
     "GATEWAY_TOKEN",
+    // Each job gets its own; ours is there when we were started by a job ourselves.
+    mark::NAME,
 ];
 /// Where children put temporary files.
 const TEMP_NAMES: &[&str] = &["TMPDIR", "TMP", "TEMP"];

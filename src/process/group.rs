@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use crate::process::identity::stat_in;
 
 /// First and longest pause between two looks at a group that should be empty.
-const FIRST_LOOK: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const FIRST_LOOK: Duration = Duration::from_millis(4);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How long a group may take to vanish after the final signal. A process in uninterruptible sleep takes longer; its
 /// owner goes on without it.
 pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(2);

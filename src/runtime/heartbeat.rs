@@ -56,14 +56,16 @@ impl Sender {
     /// Sends until the status is `offline`. `hurry` asks for one at once.
     pub async fn run(mut self, hurry: Arc<Notify>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        let mut said = None;
         loop {
             let status = *self.status.borrow_and_update();
             self.picture.mark_unchanged();
             if status == WireStatus::Offline {
-                return self.say_goodbye().await;
+                return self.say_goodbye(said).await;
             }
             let sent_at = Instant::now();
             let (beat, asked_wait) = self.beat(status).await;
+            said = (beat == Beat::Accepted).then_some(status).or(said);
             let next = match &beat {
                 Beat::Accepted => {
                     backoff.reset();
@@ -103,9 +105,15 @@ impl Sender {
         }
     }
 
-    async fn say_goodbye(&self) {
-        let goodbye = tokio::time::timeout(GOODBYE_DEADLINE, self.beat(WireStatus::Offline));
-        match goodbye.await {
+    /// The steps are the same however short the end was: a gateway that was ready says `pending` before it is gone.
+    async fn say_goodbye(&self, said: Option<WireStatus>) {
+        let goodbye = async {
+            if said == Some(WireStatus::Ready) {
+                drop(self.beat(WireStatus::Pending).await);
+            }
+            self.beat(WireStatus::Offline).await
+        };
+        match tokio::time::timeout(GOODBYE_DEADLINE, goodbye).await {
             Ok((Beat::Accepted, _)) => info!("Told the control plane that this gateway is offline"),
             Ok((Beat::Failed(_) | Beat::SessionLost(_), _)) | Err(_) => {
                 warn!("The control plane did not hear the goodbye");

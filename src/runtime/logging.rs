@@ -1,4 +1,5 @@
-//! Events of the daemon: JSON lines in the rotating file, and lines for people when somebody watches.
+//! Events of the daemon: JSON lines in the rotating file, and lines for people when somebody watches: what went wrong,
+//! and everything when they ask for it.
 
 use std::io::IsTerminal as _;
 
@@ -8,27 +9,28 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::state::log_file::RotatingLog;
 
-/// Starts logging. `verbose` adds our own debug events. A second call in one process changes nothing.
+/// Starts logging. `verbose` adds our own debug events, and on a terminal also the events that are no trouble. A second call in one process changes nothing.
 pub fn init(log: RotatingLog, verbose: bool) {
     let own = if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     // What others log at debug level holds headers and statements; ours never holds a secret.
-    let filter = || {
+    let filter = |own| {
         Targets::new()
             .with_default(LevelFilter::WARN)
             .with_target("gateway", own)
     };
+    let shown = if verbose { own } else { LevelFilter::WARN };
     let file = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_writer(log)
-        .with_filter(filter());
+        .with_filter(filter(own));
     let terminal = std::io::stderr().is_terminal().then(|| {
         tracing_subscriber::fmt::layer()
             .with_target(false)
             .with_writer(std::io::stderr)
-            .with_filter(filter())
+            .with_filter(filter(shown))
     });
     let started = tracing_subscriber::registry().with(file).with(terminal).try_init();
     if let Err(error) = started {

@@ -12,7 +12,6 @@
 //! | duplicate query with `attempt=eq.1`, `limit=1` | attempts compared here, `created_at` and `started_at` read | null is attempt 1, and one of two twins must win |
 //! | completion without representation | `select=id,status` and `Prefer: return=representation` | a row that was not running any more has to be seen |
 //! | completion `{status,result,error,completed_at}` | also `debug` with the job's steps | `job show` names ingress and times |
-//! | idle end: heartbeat `pending`, then `offline` | `offline` | nothing is drained, so there is no state in between |
 
 use serde_json::{Value, json};
 
@@ -65,6 +64,11 @@ async fn start_idle_and_end_say_what_was_observed() {
     let seen = recorder.seen();
     let mut lines: Vec<String> = seen.iter().map(|seen| line(seen, &host)).collect();
     assert_eq!(lines.first().unwrap(), "POST /functions/v1/gateway-heartbeat? pending");
+    let beats: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("POST /functions/v1/gateway-heartbeat? "))
+        .collect();
+    assert!(beats.ends_with(&["ready", "pending", "offline"]), "{beats:?}");
     assert_eq!(lines.last().unwrap(), "POST /functions/v1/gateway-heartbeat? offline");
     assert!(
         lines.contains(&"POST /functions/v1/gateway-heartbeat? ready".to_owned()),

@@ -5,6 +5,7 @@
 mod record;
 mod request;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::job::policy::{self, Access, Fact, GatewayFacts, ResourceFacts};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
 use crate::process::failure::SpawnError;
+use crate::process::mark;
 use crate::process::spawn::{Child, spawn};
 use crate::process::spec::Spec;
 
@@ -64,7 +66,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
                 shell,
                 limit,
             };
-            execute(&admitted, &cx.child_env, life).await
+            execute(&admitted, cx, job.id.as_str(), life).await
         }
     }
 }
@@ -141,9 +143,10 @@ fn choose_shell(env: &ChildEnv, exists: impl Fn(&Path) -> bool) -> PathBuf {
     found.or_else(own).unwrap_or_else(|| PathBuf::from("/bin/bash"))
 }
 
-async fn execute(admitted: &Admitted, env: &ChildEnv, life: &JobLife) -> JobOutcome {
+async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) -> JobOutcome {
     let began = Instant::now();
-    let mut spec = Spec::new(&admitted.shell, env.clone())
+    let env = cx.child_env.clone().with(mark::NAME, id);
+    let mut spec = Spec::new(&admitted.shell, env)
         .args(["-lc", &admitted.command])
         .timeout(admitted.limit.value);
     spec.cwd = PathBuf::from(WORKING_DIRECTORY);
@@ -154,7 +157,13 @@ async fn execute(admitted: &Admitted, env: &ChildEnv, life: &JobLife) -> JobOutc
         },
         Ok(child) => {
             life.on_started(child.identity());
-            ended(admitted, child.wait(life.stop.clone()).await, life)
+            let exit = child.wait(life.stop.clone()).await;
+            match exit.ending {
+                Ending::Exited => {}
+                // What has left the process group has to end as well.
+                Ending::TimedOut { .. } | Ending::Stopped { .. } => drop(mark::kill_marked(&HashSet::from([id])).await),
+            }
+            ended(admitted, exit, life)
         }
     }
 }

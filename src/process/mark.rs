@@ -1,0 +1,98 @@
+//! Work that left its process group or lost its leader: found by a variable that every descendant inherits.
+//!
+//! The mark is proof enough to kill: nobody else sets it, and a job's id is unique. What cleared its environment
+//! escapes. Linux only; elsewhere no environment of another process can be read, and nothing is found.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::{Instant, sleep};
+
+use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
+
+/// The variable; its value is the job's id.
+pub const NAME: &str = "GATEWAY_JOB_ID";
+/// Longer environments than the kernel lets a program start with are not read to their end.
+const MAX_ENVIRONMENT: u64 = 8 << 20;
+
+/// Kills every process that carries the mark of one of `jobs`, and looks again until there is none: what is born
+/// between a look and its signals is found by the next. Tells how many were killed.
+pub async fn kill_marked(jobs: &HashSet<&str>) -> usize {
+    let deadline = Instant::now() + KILL_DEADLINE;
+    let mut killed = HashSet::new();
+    let mut pause = FIRST_LOOK;
+    loop {
+        let found = marked(jobs);
+        if found.is_empty() || Instant::now() >= deadline {
+            return killed.len();
+        }
+        for pid in found {
+            end(pid);
+            killed.insert(pid);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn end(pid: Pid) {
+    match kill(pid, Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => tracing::warn!(%pid, %error, "could not kill what a job left behind"),
+    }
+}
+
+/// Everybody else's environment cannot be read, and a zombie has none.
+fn marked(jobs: &HashSet<&str>) -> Vec<Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok().map(Pid::from_raw))
+        .filter(|pid| *pid != Pid::this() && environment(*pid).is_some_and(|text| carries(&text, jobs)))
+        .collect()
+}
+
+fn environment(pid: Pid) -> Option<Vec<u8>> {
+    let file = File::open(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
+    let mut text = Vec::new();
+    file.take(MAX_ENVIRONMENT).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+fn carries(environment: &[u8], jobs: &HashSet<&str>) -> bool {
+    environment.split(|byte| *byte == 0).any(|variable| {
+        let value = variable
+            .strip_prefix(NAME.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="));
+        value
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .is_some_and(|id| jobs.contains(id))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_variable_with_a_known_id_counts() {
+        let jobs = HashSet::from(["j-1"]);
+        assert!(carries(b"A=1\0GATEWAY_JOB_ID=j-1\0B=2\0", &jobs));
+        for other in [
+            "",
+            "GATEWAY_JOB_ID=j-12\0",
+            "XGATEWAY_JOB_ID=j-1\0",
+            "GATEWAY_JOB_ID_X=j-1\0",
+            "A=GATEWAY_JOB_ID=j-1\0",
+        ] {
+            assert!(!carries(other.as_bytes(), &jobs), "{other}");
+        }
+    }
+}
