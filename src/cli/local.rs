@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 
 use crate::cli::error::CliError;
+use crate::state::socket_path::SocketPath;
 use crate::wire::local::{DaemonStatus, LocalReply, LocalRequest, MAX_LINE_BYTES};
 
 /// A local answer comes at once or not at all.
@@ -42,9 +43,11 @@ impl From<LocalError> for CliError {
 
 /// Asks one question.
 pub(crate) async fn ask(socket: &Path, request: &LocalRequest) -> Result<LocalReply, LocalError> {
-    let stream = UnixStream::connect(socket)
+    let nobody = || LocalError::NotListening(socket.to_owned());
+    let path = SocketPath::of(socket).map_err(|_no_directory| nobody())?;
+    let stream = UnixStream::connect(path.as_path())
         .await
-        .map_err(|_no_listener| LocalError::NotListening(socket.to_owned()))?;
+        .map_err(|_no_listener| nobody())?;
     tokio::time::timeout(ANSWER_WITHIN, exchange(stream, request))
         .await
         .map_err(|_elapsed| LocalError::Silent)?

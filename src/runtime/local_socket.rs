@@ -12,6 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use crate::state::socket_path::SocketPath;
 use crate::wire::local::{LocalReply, LocalRequest, MAX_LINE_BYTES};
 
 /// Conversations at the same time; more wait in the kernel.
@@ -32,14 +33,14 @@ pub struct Asked {
 /// left over.
 ///
 /// # Errors
-/// When the path cannot be bound; too long a path is the usual reason.
+/// When the path cannot be bound.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(SocketPath::of(path)?.as_path())?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

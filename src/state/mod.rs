@@ -10,3 +10,4 @@ pub mod log_file;
 pub mod operator;
 pub mod place;
 pub mod session;
+pub mod socket_path;

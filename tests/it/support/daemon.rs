@@ -12,6 +12,7 @@ use gateway::process::exit::Exit;
 use gateway::process::spawn::{Child, spawn};
 use gateway::process::spec::Spec;
 use gateway::state::session::{Session, SessionStore};
+use gateway::state::socket_path::SocketPath;
 use gateway::wire::local::{DaemonStatus, LocalReply, LocalRequest, StopHow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -227,7 +228,7 @@ impl Daemon {
 }
 
 async fn ask(socket: &Path, request: &LocalRequest) -> Option<LocalReply> {
-    let mut stream = UnixStream::connect(socket).await.ok()?;
+    let mut stream = UnixStream::connect(SocketPath::of(socket).ok()?.as_path()).await.ok()?;
     let mut line = serde_json::to_vec(request).unwrap();
     line.push(b'\n');
     stream.write_all(&line).await.ok()?;
