@@ -52,7 +52,7 @@ pub enum Completed {
 pub struct GatewayEvent {
     /// Provider concerned, if one is.
     pub provider: Option<String>,
-    /// `info`, `warning` or `error`.
+    /// `warn` or `error`.
     pub level: String,
     /// Machine-readable code.
     pub code: Option<String>,

@@ -20,7 +20,7 @@ use crate::job::idempotency;
 use crate::job::queue::Waiting;
 use crate::job::report::{Finished, Mail};
 use crate::process::identity::ProcessIdentity;
-use crate::state::journal::{ClaimedEntry, Journal, ProcessIdentityRecord};
+use crate::state::journal::{ClaimedEntry, Journal, JournalError, ProcessIdentityRecord};
 use crate::wire::job_row;
 
 /// What came of a job.
@@ -79,8 +79,14 @@ impl Worker {
         };
         info!(job = %job.id, job_type = job.kind.as_str(), ingress = ?timeline.ingress, "Processing gateway job");
         let life = facts.map_or_else(|| life.clone(), |facts| life.clone().with_control(facts));
-        let outcome = self.checked_run(&job, &life, &mut timeline, claim.at).await;
-        self.finish(&job.id, outcome, timeline).await
+        match self.checked_run(&job, &life, &mut timeline, claim.at).await {
+            Ok(outcome) => self.finish(&job.id, outcome, timeline).await,
+            Err(error) => {
+                timeline.finished_at = Some(clock::now());
+                let outcome = JobOutcome::failed("Gateway journal cannot be written", []);
+                self.not_journalled(&job.id, outcome, timeline, &error).await
+            }
+        }
     }
 
     /// Claims a row that cannot be a job, and fails it with the reason.
@@ -99,11 +105,16 @@ impl Worker {
         let entry = self.entry(id, job_type.unwrap_or("unknown"), None, &timeline);
         match self.journal.claimed(&entry).await {
             Ok(()) => self.finish(id, outcome, timeline).await,
-            Err(error) => {
-                self.send(id, outcome, timeline, false).await;
-                Worked::NotJournalled(error.to_string())
-            }
+            Err(error) => self.not_journalled(id, outcome, timeline, &error).await,
         }
+    }
+
+    /// Tries the journal, after it has failed.
+    ///
+    /// # Errors
+    /// Why it still takes no writes.
+    pub async fn try_journal(&self) -> Result<(), String> {
+        self.journal.probe().await.map_err(|error| error.to_string())
     }
 
     async fn checked_run(
@@ -112,7 +123,7 @@ impl Worker {
         life: &JobLife,
         timeline: &mut Timeline,
         claimed_at: Timestamp,
-    ) -> JobOutcome {
+    ) -> Result<JobOutcome, JournalError> {
         let entry = self.entry(&job.id, job.kind.as_str(), job.requested_via.clone(), timeline);
         let (written, twin) = tokio::join!(
             self.journal.claimed(&entry),
@@ -120,15 +131,15 @@ impl Worker {
         );
         if let Err(error) = written {
             warn!(job = %job.id, %error, "Failed to write the journal; the job is not run");
-            return JobOutcome::failed("Gateway journal cannot be written", []);
+            return Err(error);
         }
         if let Some(refused) = twin {
-            return refused;
+            return Ok(refused);
         }
         if life.stop.is_cancelled() {
-            return life.cancelled();
+            return Ok(life.cancelled());
         }
-        self.run_handler(job, life, timeline).await
+        Ok(self.run_handler(job, life, timeline).await)
     }
 
     /// Runs the handler and writes down which process it started, while it runs.
@@ -173,11 +184,23 @@ impl Worker {
         timeline.finished_at = Some(clock::now());
         info!(job = %id, status = outcome.status().as_str(), error = outcome.error(), "Gateway job ended");
         let written = self.journal.finished(id, &outcome, &timeline).await;
-        self.send(id, outcome, timeline, written.is_ok()).await;
-        match written {
-            Ok(()) => Worked::Finished,
-            Err(error) => Worked::NotJournalled(error.to_string()),
+        if let Err(error) = written {
+            return self.not_journalled(id, outcome, timeline, &error).await;
         }
+        self.send(id, outcome, timeline, true).await;
+        Worked::Finished
+    }
+
+    /// The end is sent from memory.
+    async fn not_journalled(
+        &self,
+        id: &JobId,
+        outcome: JobOutcome,
+        timeline: Timeline,
+        error: &JournalError,
+    ) -> Worked {
+        self.send(id, outcome, timeline, false).await;
+        Worked::NotJournalled(error.to_string())
     }
 
     async fn send(&self, id: &JobId, outcome: JobOutcome, timeline: Timeline, journalled: bool) {

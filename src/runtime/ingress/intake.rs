@@ -109,7 +109,7 @@ impl Ingress {
 
     /// Cancels never wait for a slot.
     fn serve_cancel(&mut self, job: Job, row: &Value, way: Way) {
-        if self.aside >= MAX_ASIDE {
+        if self.aside >= MAX_ASIDE || self.report.journal.is_some() {
             return;
         }
         let Some(life) = self.running.begin(&job.id) else {
@@ -122,7 +122,7 @@ impl Ingress {
 
     /// Fails a row that is no job, so that whoever wrote it learns why.
     fn refuse(&mut self, id: JobId, reason: String, way: Way) {
-        if self.aside >= MAX_ASIDE || !self.bad.insert(id.clone()) {
+        if self.aside >= MAX_ASIDE || self.report.journal.is_some() || !self.bad.insert(id.clone()) {
             return;
         }
         self.rejected += 1;

@@ -33,8 +33,8 @@ const MAX_WAITING: usize = 1_024;
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// Rows that are being refused, and cancels that are being served, at the same time.
 const MAX_ASIDE: usize = 16;
-/// After a failed write of the journal nothing is claimed for so long.
-const JOURNAL_PAUSE: Duration = Duration::from_secs(10);
+/// After a failed write of the journal nothing is claimed; so often it is tried whether it takes writes again.
+const JOURNAL_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the supervisor orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +102,7 @@ enum Place {
     Aside,
 }
 
+type Trial = BoxFuture<'static, Result<(), String>>;
 type Working = FuturesUnordered<BoxFuture<'static, (JobId, Place, Worked)>>;
 
 /// The ingress; see the module's head.
@@ -121,7 +122,8 @@ pub struct Ingress {
     sweep: Option<Sweep>,
     resume_at: usize,
     claiming: bool,
-    journal_pause: Option<Instant>,
+    journal_retry: Option<Instant>,
+    journal_trial: Option<Trial>,
     /// Rows that could not be decoded; the channel counts its own.
     rejected: u64,
     report: Report,
@@ -161,7 +163,8 @@ impl Ingress {
             sweep: None,
             resume_at: 0,
             claiming: false,
-            journal_pause: None,
+            journal_retry: None,
+            journal_trial: None,
             rejected: 0,
             report: Report::default(),
             reports,
@@ -172,6 +175,7 @@ impl Ingress {
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut asking: Option<Asking> = None;
         loop {
+            self.try_journal();
             self.start_ready();
             if asking.is_none() {
                 asking = self.ask();
@@ -187,6 +191,7 @@ impl Ingress {
                 answers = answered(&mut asking) => {
                     asking = self.answered(answers);
                 }
+                tried = answered(&mut self.journal_trial) => self.journal_tried(tried),
                 event = next_event(&mut self.realtime) => self.event(event),
                 () = tokio::time::sleep_until(wake), if asking.is_none() => {}
             }
@@ -203,8 +208,7 @@ impl Ingress {
     /// When to look again although nothing happened. Nothing is due while queries travel.
     fn wake_at(&self) -> Instant {
         let due = self.feed.wake_at(self.queue.free()).map(|at| self.began + at);
-        let resume = self.journal_pause.filter(|_| self.queue.waiting() > 0);
-        [due, resume]
+        [due, self.journal_retry]
             .into_iter()
             .flatten()
             .min()
@@ -228,10 +232,9 @@ impl Ingress {
 
     /// Starts every job that may start now.
     fn start_ready(&mut self) {
-        if !self.claiming || self.journal_pause.is_some_and(|until| Instant::now() < until) {
+        if !self.claiming || self.report.journal.is_some() {
             return;
         }
-        self.journal_pause = None;
         while let Some(waiting) = self.queue.take_ready() {
             let id = waiting.job.id.clone();
             let Some(life) = self.running.begin(&id) else {
@@ -260,22 +263,42 @@ impl Ingress {
             Place::Aside => self.aside -= 1,
         }
         match worked {
-            Worked::Finished => {
-                self.report.journal = None;
-                self.slot_freed();
-            }
-            Worked::NotOurs => self.slot_freed(),
+            Worked::Finished | Worked::NotOurs => self.slot_freed(),
             // The row is still queued: the next reconcile brings it again, without a hot loop.
             Worked::NotClaimed(why) => {
                 self.bad.remove(id);
                 self.report.trouble = Some(why);
             }
             Worked::NotJournalled(why) => {
-                warn!(why, "The journal cannot be written; no job is claimed for a while");
-                self.report.journal = Some(why);
-                self.journal_pause = Some(Instant::now() + JOURNAL_PAUSE);
+                warn!(why, "The journal cannot be written; no job is claimed until it can");
+                self.journal_fails(why);
                 self.slot_freed();
             }
+        }
+    }
+
+    fn journal_fails(&mut self, why: String) {
+        self.report.journal = Some(why);
+        self.journal_retry = Some(Instant::now() + JOURNAL_PAUSE);
+    }
+
+    fn try_journal(&mut self) {
+        if self.journal_trial.is_none() && self.journal_retry.is_some_and(|at| Instant::now() >= at) {
+            self.journal_retry = None;
+            let worker = self.worker.clone();
+            self.journal_trial = Some(async move { worker.try_journal().await }.boxed());
+        }
+    }
+
+    fn journal_tried(&mut self, tried: Result<(), String>) {
+        self.journal_trial = None;
+        match tried {
+            Ok(()) => {
+                info!("The journal takes writes again");
+                self.report.journal = None;
+                self.slot_freed();
+            }
+            Err(why) => self.journal_fails(why),
         }
     }
 
@@ -358,7 +381,7 @@ impl Ingress {
     }
 }
 
-async fn answered(asking: &mut Option<Asking>) -> Answers {
+async fn answered<T>(asking: &mut Option<BoxFuture<'static, T>>) -> T {
     match asking {
         Some(asking) => asking.await,
         None => std::future::pending().await,

@@ -112,6 +112,8 @@ enum Op {
 
 #[derive(Debug)]
 enum Write {
+    /// Nothing that stays.
+    Probe,
     Claimed(Box<ClaimedEntry>),
     Started(JobId, ProcessIdentityRecord),
     /// Forget pieces of an earlier, unfinished attempt.
@@ -201,6 +203,14 @@ impl Journal {
             at: clock::now().as_millisecond(),
         })
         .await
+    }
+
+    /// Whether the journal takes writes: a small one that leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`JournalError`], as any other write would get it now.
+    pub async fn probe(&self) -> Result<(), JournalError> {
+        self.write(Write::Probe).await
     }
 
     /// The backend has the result. Written soon, with the next commit: losing it costs one more report.

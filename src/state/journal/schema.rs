@@ -45,6 +45,11 @@ INSERT OR REPLACE INTO entries (job_id, team_id, gateway_id, job_type, requested
 VALUES (?, ?, ?, ?, ?, ?)";
 pub(super) const STARTED: &str = "
 UPDATE entries SET pid = ?, start_ticks = ?, pgid = ?, started_at = ? WHERE job_id = ?";
+/// No job has an empty id.
+pub(super) const PROBE: [&str; 2] = [
+    "INSERT OR REPLACE INTO entries (job_id, team_id, gateway_id, job_type, timeline) VALUES ('', '', '', '', '{}')",
+    "DELETE FROM entries WHERE job_id = ''",
+];
 pub(super) const DROP_OUTPUT: &str = "DELETE FROM output WHERE job_id = ?";
 pub(super) const PIECE: &str = "INSERT OR REPLACE INTO output (job_id, field, seq, bytes) VALUES (?, ?, ?, ?)";
 pub(super) const OUTPUT_BYTES: &str = "SELECT coalesce(sum(length(bytes)), 0) FROM output WHERE job_id = ?";

@@ -178,6 +178,11 @@ async fn plain(connection: &mut SqliteConnection, statement: &'static str) -> Re
 
 async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<(), JournalError> {
     match write {
+        Write::Probe => {
+            let [put, take] = schema::PROBE;
+            plain(connection, put).await?;
+            plain(connection, take).await
+        }
         Write::Claimed(entry) => claimed(connection, entry).await,
         Write::Started(job, process) => started(connection, job, process).await,
         Write::DropOutput(job) => {
