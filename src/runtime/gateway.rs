@@ -33,11 +33,14 @@ use crate::runtime::supervisor::{About, Lines, Note, Supervisor, WorkEnd};
 use crate::runtime::tasks::{Task, Tasks};
 use crate::state::fs::OwnerDir;
 use crate::state::journal::{Journal, JournalError, Opened};
+use crate::state::lock::StateLock;
 use crate::state::session::{Session, SessionStore};
 use crate::wire::heartbeat::WireStatus;
 
 /// How long the ingress waits for the answer to the first heartbeat.
 const FIRST_BEAT_PATIENCE: Duration = Duration::from_secs(1);
+/// The end of an impatient stop.
+const ABANDON_BOUND: Duration = Duration::from_secs(1);
 /// Bound of every small channel.
 const MAILBOX: usize = 64;
 
@@ -68,6 +71,8 @@ pub struct Plan<'a> {
     pub start: &'a Start,
     /// The state directory.
     pub dir: &'a Arc<OwnerDir>,
+    /// What keeps other daemons out of it.
+    pub lock: &'a Arc<StateLock>,
     /// Who we are.
     pub session: Session,
     /// Where the control plane is.
@@ -82,6 +87,7 @@ pub struct Plan<'a> {
 #[derive(Debug)]
 pub struct Gateway {
     tasks: Tasks,
+    lock: Arc<StateLock>,
     listener: UnixListener,
     probes: Probes,
     store: SessionStore,
@@ -136,6 +142,7 @@ impl Gateway {
         };
         Ok(Self {
             tasks,
+            lock: Arc::clone(plan.lock),
             listener,
             probes,
             store,
@@ -177,8 +184,13 @@ impl Gateway {
         let status = lines.status.clone();
         let supervisor = Supervisor::new(self.about.clone(), lines, settings.shutdown_grace);
         let mut tasks = self.spawn_followers(notes, asked, worker);
-        let end = supervisor.run(&mut tasks, signals).await;
-        take_down(tasks, &status).await;
+        let (end, abandoned) = supervisor.run(&mut tasks, signals).await;
+        if abandoned {
+            // A third signal: what is not done within a second is left to the next start.
+            drop(tokio::time::timeout(ABANDON_BOUND, take_down(tasks, &status)).await);
+        } else {
+            take_down(tasks, &status).await;
+        }
         end
     }
 
@@ -244,6 +256,7 @@ impl Gateway {
     fn spawn_followers(self, notes: mpsc::Sender<Note>, asked: mpsc::Sender<Asked>, worker: Worker) -> Tasks {
         let mut tasks = self.tasks;
         let auth = self.client.auth().clone();
+        tasks.spawn(Task::Place, session_keeper::watch_place(self.lock, notes.clone()));
         tasks.spawn(
             Task::Session,
             session_keeper::follow(auth, self.store, self.about.gateway_id, notes),
@@ -258,7 +271,13 @@ impl Gateway {
 
 /// Says goodbye, leaves the channel, and lets reporter and journal finish, in this order.
 async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
-    for task in [Task::Probes, Task::Orphans, Task::Session, Task::LocalSocket] {
+    for task in [
+        Task::Probes,
+        Task::Orphans,
+        Task::Place,
+        Task::Session,
+        Task::LocalSocket,
+    ] {
         tasks.stop(task).await;
     }
     status.send_replace(WireStatus::Offline);

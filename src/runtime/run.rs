@@ -110,14 +110,18 @@ pub async fn run(start: Start) -> RunEnd {
         paths: place.paths,
         ..start
     };
-    let _lock = match StateLock::acquire(&place.dir, LOCK) {
-        Ok(lock) => lock,
+    let lock = match StateLock::acquire(&place.dir, LOCK) {
+        Ok(lock) => Arc::new(lock),
         Err(LockError::Held { pid, .. }) => return RunEnd::AlreadyRunning { pid },
         Err(error) => return RunEnd::failed(&error),
     };
     match RotatingLog::open(&start.paths) {
         Ok(log) => logging::init(log, start.verbose),
         Err(error) => return RunEnd::failed(&error),
+    }
+    if let Some(moved) = place.moved_from {
+        let (previous, current) = (moved.dir.display(), start.paths.dir.display());
+        warn!(%previous, %current, reason = %moved.reason, "Gateway config directory was not writable; using fallback location.");
     }
     for warning in &start.settings.warnings {
         warn!("{warning}");
@@ -126,13 +130,16 @@ pub async fn run(start: Start) -> RunEnd {
         warn!(%error, "Failed to write the pid file");
     }
     let dir = Arc::new(place.dir);
-    let end = live(&start, &dir, began).await;
-    tidy(&start, &dir, &end);
+    let end = live(&start, &dir, &lock, began).await;
+    // Whoever stands at these paths by now is somebody else.
+    if lock.is_in_place() {
+        tidy(&start, &dir, &end);
+    }
     end
 }
 
 /// Works, and works on with the new session when this host is paired anew.
-async fn live(start: &Start, dir: &Arc<OwnerDir>, began: Instant) -> RunEnd {
+async fn live(start: &Start, dir: &Arc<OwnerDir>, lock: &Arc<StateLock>, began: Instant) -> RunEnd {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return RunEnd::failed(&error),
@@ -152,6 +159,7 @@ async fn live(start: &Start, dir: &Arc<OwnerDir>, began: Instant) -> RunEnd {
         let plan = Plan {
             start,
             dir,
+            lock,
             session,
             backend,
             device_name,

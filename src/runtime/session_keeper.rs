@@ -1,8 +1,9 @@
-//! The session file as the login's token store, and the host's switch of machine control in it.
+//! The session file as the login's token store, the host's switch of machine control in it, and whether the directory
+//! is still there.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -14,6 +15,7 @@ use crate::backend::auth::{Auth, AuthState};
 use crate::backend::{StoreError, StoreGuard, TokenStore, Tokens};
 use crate::job::handler::InstallSwitch;
 use crate::runtime::supervisor::Note;
+use crate::state::lock::StateLock;
 use crate::state::session::{Session, SessionError, SessionStore};
 
 /// Between two looks for a new session.
@@ -108,6 +110,15 @@ pub async fn follow(auth: Auth, store: SessionStore, gateway_id: String, notes: 
             debug!(%error, "The session is still refused");
         }
     }
+}
+
+/// Tells when the state directory is no longer the one this daemon holds: nobody could find or stop it any more.
+pub async fn watch_place(lock: Arc<StateLock>, notes: mpsc::Sender<Note>) {
+    while lock.is_in_place() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    // Whoever receives this ends the work.
+    drop(notes.send(Note::StateGone).await);
 }
 
 fn store_error(error: &SessionError) -> StoreError {

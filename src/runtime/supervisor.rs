@@ -43,6 +43,8 @@ pub enum Note {
     Session(AuthState),
     /// `gateway.json` holds another gateway now.
     PairedAnew,
+    /// The state directory was deleted or replaced.
+    StateGone,
 }
 
 /// How the daemon's work ended.
@@ -139,14 +141,15 @@ impl Supervisor {
         }
     }
 
-    /// Watches over the daemon until it has nothing left to do.
-    pub async fn run(mut self, tasks: &mut Tasks, signals: &mut Signals) -> WorkEnd {
+    /// Watches over the daemon until it has nothing left to do. Tells how it ended, and whether in a hurry.
+    pub async fn run(mut self, tasks: &mut Tasks, signals: &mut Signals) -> (WorkEnd, bool) {
         loop {
             self.look().await;
             if self.shutdown.phase() == Phase::Done {
-                return self.end.unwrap_or(WorkEnd::Stopped {
+                let stopped = WorkEnd::Stopped {
                     cancelled: self.cancelled,
-                });
+                };
+                return (self.end.unwrap_or(stopped), self.shutdown.abandoned());
             }
             let wake = self.wake_at();
             tokio::select! {
@@ -279,6 +282,11 @@ impl Supervisor {
             Note::Session(state) => self.session(state).await,
             Note::PairedAnew => {
                 self.end = Some(WorkEnd::PairedAnew);
+                self.wish(Wish::Fault);
+            }
+            Note::StateGone => {
+                let reason = "the state directory was deleted or replaced under the running gateway";
+                self.end = Some(WorkEnd::Fault(reason.to_owned()));
                 self.wish(Wish::Fault);
             }
         }

@@ -26,6 +26,8 @@ pub enum Task {
     LocalSocket,
     /// Follows whether the session is good.
     Session,
+    /// Follows whether the state directory is still ours.
+    Place,
     /// Ends what an earlier run left on the control plane.
     Orphans,
 }
@@ -56,7 +58,7 @@ impl Task {
             Self::Ingress | Self::Journal | Self::Heartbeat => (OnError::StopGateway, OnStop::Await),
             // What is not confirmed by then stays in the journal.
             Self::Reporter | Self::Session | Self::LocalSocket => (OnError::StopGateway, OnStop::Abort),
-            Self::Probes | Self::Orphans => (OnError::Log, OnStop::Abort),
+            Self::Probes | Self::Orphans | Self::Place => (OnError::Log, OnStop::Abort),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -46,7 +48,8 @@ fn holder_name(pid: Option<u32>) -> String {
 /// A held lock; dropping it lets go.
 #[derive(Debug)]
 pub struct StateLock {
-    _held: Flock<File>,
+    held: Flock<File>,
+    path: PathBuf,
 }
 
 impl StateLock {
@@ -113,6 +116,18 @@ impl StateLock {
         }
     }
 
+    /// Whether the held file still is the one at its path. It is not when the directory was deleted or replaced: then
+    /// the lock keeps nobody out any more.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let (held, found) = (self.held.metadata(), std::fs::symlink_metadata(&self.path));
+        match (held, found) {
+            (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
+            (Ok(_), Err(error)) => error.kind() != ErrorKind::NotFound,
+            (Err(_), Ok(_) | Err(_)) => true,
+        }
+    }
+
     fn named(dir: &OwnerDir, name: &str, mut held: Flock<File>) -> Result<Self, FsError> {
         let text = format!("{}\n", std::process::id());
         held.set_len(0)
@@ -120,7 +135,10 @@ impl StateLock {
             .and_then(|()| held.write_all(text.as_bytes()))
             .or_else(when_full)
             .map_err(|source| FsError::io("write", dir.path().join(name), source))?;
-        Ok(Self { _held: held })
+        Ok(Self {
+            held,
+            path: dir.path().join(name),
+        })
     }
 }
 
