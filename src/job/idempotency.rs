@@ -26,7 +26,11 @@ pub(crate) async fn check(jobs: &Jobs, journal: &Journal, job: &Job, claimed_at:
     let mut trouble = String::new();
     for _ in 0..ATTEMPTS {
         match jobs.idempotency_twins(job).await {
-            Ok(twins) => return is_beaten(&twins, journal, job, claimed_at).await.then(|| duplicate(job, key)),
+            Ok(twins) => {
+                return is_beaten(&twins, journal, job, claimed_at)
+                    .await
+                    .then(|| duplicate(job, key));
+            }
             Err(error) => trouble = error.to_string(),
         }
         tokio::time::sleep(backoff.next(rand::random())).await;

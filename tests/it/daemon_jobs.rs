@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
+use crate::support::recorder::Recorder;
 
 const PUSH_ONLY: &[(&str, &str)] = &[("PANORAMA_GATEWAY_TEST_POLLING", "off")];
 const POLL_ONLY: &[(&str, &str)] = &[("PANORAMA_GATEWAY_TEST_REALTIME", "off")];
@@ -148,5 +149,61 @@ async fn a_row_that_is_no_job_is_failed_and_holds_nobody_up() {
         assert!(error(&row).ends_with("1 schema issue at $.attempt"), "{row}");
         assert_eq!(daemon.status().await.unwrap().malformed_rows, 1);
         assert_eq!(daemon.stop().await.exit_code, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_result_is_shortened_or_failed_but_never_dropped() {
+    for (limit, refusal) in [(600_000, 413), (60_000, 422), (1_000, 400)] {
+        let mut host = Host::new().await;
+        let proxy = Recorder::before(host.plane.address).await;
+        host.url = proxy.url();
+        host.write_session();
+        let daemon = host.start_ready(&[]).await;
+        proxy.limit_results(limit, refusal);
+        let row = host.done(&host.shell("yes | head -c 2000000").await).await;
+        let status = row["status"].as_str().unwrap();
+        assert_eq!(row["result"]["result_shortened"], true, "{refusal}");
+        if limit > 1_000 {
+            let kept = row["result"]["stdout"].as_str().unwrap().len();
+            assert!(
+                status == "completed" && kept > 10_000 && kept < limit,
+                "{status} {kept}"
+            );
+            assert_eq!(row["result"]["stdout_truncated"], true);
+        } else {
+            assert_eq!(
+                (status, error(&row)),
+                ("failed", "The control plane refused the result of this job")
+            );
+            assert_eq!(row["result"]["original_status"], "completed");
+        }
+        eventually("nothing to report", || async {
+            (daemon.status().await?.unreported_results == 0).then_some(())
+        })
+        .await;
+        daemon.stop().await.exit_code.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_row_needs_no_slot() {
+    for settings in [PUSH_ONLY, POLL_ONLY] {
+        let host = Host::new().await;
+        let settings = [settings, &[("PANORAMA_GATEWAY_CONCURRENCY", "1")]].concat();
+        let daemon = host.start_ready(&settings).await;
+        let busy = host.shell("sleep 600").await;
+        host.reaches(&busy, &["running"]).await;
+        let cancel = host
+            .submit("subagent_cancel", json!({"subagent_id": "s"}), json!({}))
+            .await;
+        let row = host.done(&cancel).await;
+        assert_eq!(
+            (row["status"].as_str(), error(&row)),
+            (Some("failed"), "Unsupported job type: subagent_cancel")
+        );
+        assert_eq!(host.row(&busy).await["status"], "running");
+        host.cancel(&busy).await;
+        daemon.stop().await.exit_code.unwrap();
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gateway::wire::local::{LocalReply, LocalRequest, StopHow};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -197,4 +198,136 @@ async fn a_changed_host_switch_is_told_before_the_answer() {
     assert_eq!(daemon.ask(LocalRequest::ReloadFullControl).await, Some(LocalReply::Ok));
     assert_eq!(host.done(&host.shell("id").await).await["status"], "completed");
     assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+/// The pid a command wrote into `file`.
+async fn pid_in(file: &std::path::Path) -> Pid {
+    eventually("a pid to be written", || async {
+        let text = std::fs::read_to_string(file).ok().filter(|text| text.ends_with('\n'))?;
+        text.trim().parse().ok().map(Pid::from_raw)
+    })
+    .await
+}
+
+async fn gone(pid: Pid) {
+    eventually("a process to be gone", || async {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_survivor_of_a_crash_although_the_leader_died_or_the_session_was_left() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let file = |name: &str| host.state.path().join(name);
+    let command = format!(
+        "sleep 600 & echo $! > {}; setsid sh -c 'echo $$ > {}; exec sleep 600' & echo $$ > {}; wait",
+        file("member").display(),
+        file("outside").display(),
+        file("leader").display(),
+    );
+    let id = host.shell(&command).await;
+    let (member, outside, leader) = (
+        pid_in(&file("member")).await,
+        pid_in(&file("outside")).await,
+        pid_in(&file("leader")).await,
+    );
+    daemon.crash().await;
+    kill(leader, Signal::SIGKILL).unwrap();
+    gone(leader).await;
+    let daemon = host.start_ready(&[]).await;
+    assert_eq!(host.done(&id).await["status"], "failed");
+    gone(member).await;
+    gone(outside).await;
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn a_timeout_ends_what_has_left_the_group() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let file = host.state.path().join("outside");
+    let command = format!(
+        "setsid sh -c 'echo $$ > {}; exec sleep 600' & sleep 600",
+        file.display()
+    );
+    let payload = json!({"resource_id": host.resource, "command": command, "timeout_ms": 1_000});
+    let row = host.done(&host.submit("shell_exec", payload, json!({})).await).await;
+    assert_eq!(row["result"]["timed_out"], true, "{row}");
+    gone(pid_in(&file).await).await;
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn a_retry_runs_although_the_dead_row_still_looks_alive() {
+    let mut host = Host::new().await;
+    let proxy = Recorder::before(host.plane.address).await;
+    host.url = proxy.url();
+    host.write_session();
+    let daemon = host.start_ready(&[]).await;
+    let payload = json!({"resource_id": host.resource, "command": "sleep 600"});
+    let key = json!({"idempotency_key": "once"});
+    let dead = host.submit("shell_exec", payload, key.clone()).await;
+    host.reaches(&dead, &["running"]).await;
+    daemon.crash().await;
+    proxy.refuse_results(true);
+    let daemon = host.start_ready(&[]).await;
+    let payload = json!({"resource_id": host.resource, "command": "echo again"});
+    let retry = host.submit("shell_exec", payload, key).await;
+    eventually("both ends to wait", || async {
+        (daemon.status().await?.unreported_results == 2).then_some(())
+    })
+    .await;
+    proxy.refuse_results(false);
+    assert_eq!(host.done(&retry).await["result"]["stdout"], "again\n");
+    assert_eq!(host.done(&dead).await["status"], "failed");
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn a_daemon_whose_state_directory_was_deleted_ends() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let file = host.state.path().join("pid");
+    let id = host
+        .shell(&format!("echo $$ > {}; sleep 600; true", file.display()))
+        .await;
+    let pid = pid_in(&file).await;
+    std::fs::remove_dir_all(host.paths().dir).unwrap();
+    let exit = daemon.ended().await;
+    assert_eq!(exit.exit_code, Some(1));
+    let said = String::from_utf8_lossy(&exit.stderr.bytes).into_owned();
+    assert!(said.contains("state directory was deleted"), "{said}");
+    assert!(!host.paths().dir.exists(), "it does not come back");
+    assert_eq!(host.row(&id).await["status"], "cancelled");
+    gone(pid).await;
+    assert_eq!(host.wire_status().await, "offline");
+}
+
+#[tokio::test]
+async fn a_third_signal_ends_at_once_also_without_a_control_plane() {
+    let mut host = Host::new().await;
+    let proxy = Recorder::before(host.plane.address).await;
+    host.url = proxy.url();
+    host.write_session();
+    let daemon = host.start_ready(&[]).await;
+    let file = host.state.path().join("pid");
+    host.shell(&format!(
+        "trap '' TERM; echo $$ > {}; sleep 600; sleep 600",
+        file.display()
+    ))
+    .await;
+    let pid = pid_in(&file).await;
+    proxy.down(true);
+    daemon.signal(Signal::SIGTERM);
+    daemon.reaches("draining").await;
+    daemon.signal(Signal::SIGINT);
+    daemon.signal(Signal::SIGTERM);
+    let began = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    daemon.ended().await.exit_code.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    gone(pid).await;
 }

@@ -31,6 +31,8 @@ impl Seen {
 struct Shared {
     down: AtomicBool,
     refuse_results: AtomicBool,
+    /// Ends of jobs with more bytes than this are answered with the status; no status, no limit.
+    limit: Mutex<Option<(usize, u16)>>,
     seen: Mutex<Vec<Seen>>,
     /// Websocket text frames of the client.
     frames: Mutex<Vec<String>>,
@@ -77,6 +79,11 @@ impl Recorder {
         self.shared.refuse_results.store(refuse, Ordering::SeqCst);
     }
 
+    /// The ends of jobs that are longer than `bytes` are answered with `status` and not passed on.
+    pub(crate) fn limit_results(&self, bytes: usize, status: u16) {
+        *self.shared.limit.lock().unwrap() = Some((bytes, status));
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -101,10 +108,10 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
         loop {
             let mut chunk = [0; 64 * 1024];
             let Ok(length @ 1..) = from_client.read(&mut chunk).await else {
-                return;
+                return None;
             };
             if shared.down.load(Ordering::SeqCst) {
-                return;
+                return None;
             }
             held.extend_from_slice(&chunk[..length]);
             if websocket {
@@ -112,13 +119,18 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
             } else if let Some((seen, _)) = take_request(&mut held) {
                 websocket = seen.header("upgrade").is_some();
                 let result = seen.method == "PATCH" && seen.target.contains("status=eq.running");
+                let length = seen.body.len();
                 shared.seen.lock().unwrap().push(seen);
                 if result && shared.refuse_results.load(Ordering::SeqCst) {
-                    return;
+                    return None;
+                }
+                let limit = *shared.limit.lock().unwrap();
+                if let Some((_, status)) = limit.filter(|(bytes, _)| result && length > *bytes) {
+                    return Some(status);
                 }
             }
             if to_server.write_all(&chunk[..length]).await.is_err() {
-                return;
+                return None;
             }
         }
     };
@@ -126,9 +138,17 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
         // An end of either side ends both.
         drop(tokio::io::copy(&mut from_server, &mut to_client).await);
     };
-    tokio::select! {
-        () = up => {}
-        () = down => {}
+    let refused = tokio::select! {
+        refused = up => refused,
+        () = down => None,
+    };
+    if let Some(status) = refused {
+        let body = r#"{"message":"refused by the test"}"#;
+        let answer = format!(
+            "HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        drop(to_client.write_all(answer.as_bytes()).await);
     }
 }
 
