@@ -88,17 +88,30 @@ impl Host {
     }
 
     pub(crate) fn start(&self, settings: &[(&str, &str)]) -> Daemon {
+        self.start_as(env!("CARGO_BIN_EXE_gateway"), &[], settings)
+    }
+
+    /// A daemon that cannot write a file beyond so many blocks of 1 KiB, as on a full disk.
+    pub(crate) fn start_cramped(&self, blocks: u32) -> Daemon {
+        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$@\"");
+        let before = ["-c", &script, "bash", env!("CARGO_BIN_EXE_gateway")];
+        self.start_as("/bin/bash", &before, &[])
+    }
+
+    fn start_as(&self, program: &str, before: &[&str], settings: &[(&str, &str)]) -> Daemon {
         let mut env: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
             ("HOME".into(), self.state.path().into()),
         ];
         env.extend(settings.iter().map(|(name, value)| (name.into(), value.into())));
-        let spec = Spec::new(env!("CARGO_BIN_EXE_gateway"), ChildEnv::exactly(env)).args([
-            "start".into(),
-            "--foreground".into(),
-            "--config-dir".into(),
-            self.paths().dir.into_os_string(),
-        ]);
+        let spec = Spec::new(program, ChildEnv::exactly(env))
+            .args(before)
+            .args::<OsString>([
+                "start".into(),
+                "--foreground".into(),
+                "--config-dir".into(),
+                self.paths().dir.into_os_string(),
+            ]);
         Daemon {
             child: spawn(spec).unwrap(),
             paths: self.paths(),
