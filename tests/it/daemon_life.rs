@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use gateway::process::env::ChildEnv;
+use gateway::process::spawn::spawn;
+use gateway::process::spec::Spec;
 use gateway::wire::local::{LocalReply, LocalRequest, StopHow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
@@ -368,13 +372,9 @@ async fn with_a_full_disk_nothing_is_claimed_and_what_runs_is_reported() {
     .await;
     assert_eq!(host.row(&waiting).await["status"], "queued");
     let roomy = ["--pid", &daemon.pid().to_string(), "--fsize=unlimited"].map(str::to_owned);
-    assert!(
-        std::process::Command::new("prlimit")
-            .args(roomy)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let env = ChildEnv::exactly([("PATH".into(), "/usr/bin:/bin".into())]);
+    let prlimit = spawn(Spec::new("prlimit", env).args(roomy)).unwrap();
+    assert_eq!(prlimit.wait(CancellationToken::new()).await.exit_code, Some(0));
     assert_eq!(host.done(&waiting).await["result"]["stdout"], "late\n");
     daemon.ready().await;
     assert_eq!(daemon.stop().await.exit_code, Some(0));
