@@ -230,7 +230,7 @@ fn too_large() -> Response {
         "code": "413",
         "details": null,
         "hint": null,
-        "message": format!("The body is larger than {MAX_BODY_BYTES} bytes"),
+        "message": "The body is larger than this path takes",
     });
     (StatusCode::PAYLOAD_TOO_LARGE, Json(body)).into_response()
 }

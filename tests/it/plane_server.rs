@@ -46,6 +46,19 @@ async fn a_body_over_the_limit_is_refused_in_json() {
 }
 
 #[tokio::test]
+async fn only_rows_may_be_megabytes() {
+    let plane = Plane::start(On::Sqlite).await;
+    let big = json!({"code": "A".repeat(1_000_000), "refresh_token": "x"});
+    for path in [
+        "/functions/v1/exchange-gateway-pairing-code",
+        "/auth/v1/token?grant_type=refresh_token",
+    ] {
+        let (status, body) = plane.post(path, "", &big).await;
+        assert_eq!(status, 413, "{path}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_served_once() {
     let mut plane = Plane::start(On::Sqlite).await;
     let options = ServeOptions {
