@@ -29,6 +29,7 @@ async fn serve(operator: &Sandbox) -> (Child, Value) {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the token file is written as a person would")]
 async fn a_daemon_is_paired_and_works_for_a_control_plane_on_postgres() {
     let database = TestDatabase::create().await;
     let (mut operator, host) = (Sandbox::new(), Sandbox::new());
