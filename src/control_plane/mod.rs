@@ -12,6 +12,7 @@ pub mod claims;
 pub mod functions;
 pub mod jwt;
 pub mod keys;
+pub mod listen;
 pub mod pairing;
 pub mod problem;
 pub mod query;

@@ -13,7 +13,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use futures_util::StreamExt as _;
 use nix::fcntl::OFlag;
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control_plane::auth::{Auth, AuthError, Lives, gate};
+use crate::control_plane::listen::{self, ConnectionLimits};
 use crate::control_plane::problem::Problem;
 use crate::control_plane::query::sql::Dialect;
 use crate::control_plane::realtime::hub::Hub;
@@ -49,6 +49,8 @@ pub struct ServeOptions {
     pub database: DatabaseUrl,
     /// How long tokens live.
     pub lives: Lives,
+    /// What connections may cost.
+    pub limits: ConnectionLimits,
 }
 
 /// Where the server listens and what its clients need to know.
@@ -94,9 +96,6 @@ pub enum ServeError {
     /// The change log.
     #[error("the change log cannot be read: {0}")]
     ChangeLog(Problem),
-    /// Accepting connections.
-    #[error("the server stopped: {0}")]
-    Accept(io::Error),
 }
 
 /// Serves until `shutdown`, then lets requests end for a short while. `on_bound` hears of the address once it counts.
@@ -128,35 +127,25 @@ pub async fn serve(
     };
     tracing::info!(%address, dialect = dialect_name(&store), "the control plane listens");
     on_bound(bound);
-    let served = until(listener, app, shutdown, &stop).await;
+    let serving = listen::run(listener, app, options.limits, stop.clone());
+    until(serving, shutdown, &stop).await;
     stop.cancel();
     tasks.close();
     let _late = tokio::time::timeout(STOP_LIMIT, tasks.wait()).await;
     let _late = tokio::time::timeout(STOP_LIMIT, store.close()).await;
-    served.map_err(ServeError::Accept)
+    Ok(())
 }
 
 /// Accepts connections until `shutdown`; then ends sockets and waits for requests, not for long.
-async fn until(
-    listener: TcpListener,
-    app: Router,
-    shutdown: impl Future<Output = ()>,
-    stop: &CancellationToken,
-) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Small frames must not wait for each other. A socket that refuses this still works.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was refused");
-        }
-    });
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let mut serving = std::pin::pin!(serving.into_future());
+async fn until(serving: impl Future<Output = ()>, shutdown: impl Future<Output = ()>, stop: &CancellationToken) {
+    let mut serving = std::pin::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended,
-        () = shutdown => stop.cancel(),
+        () = &mut serving => {}
+        () = shutdown => {
+            stop.cancel();
+            let _late = tokio::time::timeout(STOP_LIMIT, serving).await;
+        }
     }
-    tokio::time::timeout(STOP_LIMIT, serving).await.unwrap_or(Ok(()))
 }
 
 /// Every service but Realtime, behind the door and the limits.
@@ -230,7 +219,7 @@ fn too_large() -> Response {
         "code": "413",
         "details": null,
         "hint": null,
-        "message": format!("The body is larger than {MAX_BODY_BYTES} bytes"),
+        "message": "The body is larger than this path takes",
     });
     (StatusCode::PAYLOAD_TOO_LARGE, Json(body)).into_response()
 }

@@ -30,6 +30,7 @@ mod journey_load;
 mod journey_main;
 mod journey_outage;
 mod journey_pairing;
+mod journey_postgres;
 mod journey_refusals;
 mod log_file;
 mod pairing_server;

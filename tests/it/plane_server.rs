@@ -1,9 +1,14 @@
 //! The server as a whole: health, limits, one per file, an orderly end.
 
+use std::time::Duration;
+
+use gateway::control_plane::listen::ConnectionLimits;
 use gateway::control_plane::server::{MAX_BODY_BYTES, ServeError, ServeOptions, serve};
 use gateway::wire::phoenix::Vsn;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::support::eventually::PATIENCE;
 use crate::support::plane::{On, Plane};
 use crate::support::ws::Socket;
 
@@ -46,12 +51,26 @@ async fn a_body_over_the_limit_is_refused_in_json() {
 }
 
 #[tokio::test]
+async fn only_rows_may_be_megabytes() {
+    let plane = Plane::start(On::Sqlite).await;
+    let big = json!({"code": "A".repeat(1_000_000), "refresh_token": "x"});
+    for path in [
+        "/functions/v1/exchange-gateway-pairing-code",
+        "/auth/v1/token?grant_type=refresh_token",
+    ] {
+        let (status, body) = plane.post(path, "", &big).await;
+        assert_eq!(status, 413, "{path}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_served_once() {
     let mut plane = Plane::start(On::Sqlite).await;
     let options = ServeOptions {
         listen: ([127, 0, 0, 1], 0).into(),
         database: plane.database.clone(),
         lives: gateway::control_plane::auth::Lives::default(),
+        limits: ConnectionLimits::default(),
     };
     let second = serve(options.clone(), drop, std::future::pending()).await;
     let error = second.unwrap_err();
@@ -68,6 +87,7 @@ async fn postgres_is_served_by_many() {
         listen: ([127, 0, 0, 1], 0).into(),
         database: plane.database.clone(),
         lives: gateway::control_plane::auth::Lives::default(),
+        limits: ConnectionLimits::default(),
     };
     let mut anon_key = String::new();
     let heard = |bound: gateway::control_plane::server::Bound| anon_key = bound.anon_key.expose().to_owned();
@@ -85,9 +105,43 @@ async fn a_taken_address_is_named() {
             .parse()
             .unwrap(),
         lives: gateway::control_plane::auth::Lives::default(),
+        limits: ConnectionLimits::default(),
     };
     let error = serve(options, drop, std::future::pending()).await.unwrap_err();
     assert!(error.to_string().contains(&plane.address.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_headers_makes_room_for_others() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let database = format!("sqlite:{}", dir.path().join("x.sqlite").display());
+    let options = ServeOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        database: database.parse().unwrap(),
+        lives: gateway::control_plane::auth::Lives::default(),
+        limits: ConnectionLimits {
+            connections: 1,
+            headers: Duration::from_millis(300),
+        },
+    };
+    let (heard, bound) = tokio::sync::oneshot::channel();
+    let mut served = tokio::task::JoinSet::new();
+    served.spawn(serve(
+        options,
+        move |bound| drop(heard.send(bound)),
+        std::future::pending(),
+    ));
+    let address = bound.await.unwrap().address;
+    let mut slow = tokio::net::TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /health HTTP/1.1\r\nHost: ").await.unwrap();
+    // There is one seat, so this answer says that the slow one lost it.
+    let health = crate::support::plane::client().get(format!("http://{address}/health"));
+    assert_eq!(health.send().await.unwrap().status().as_u16(), 200);
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, slow.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

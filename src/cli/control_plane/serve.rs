@@ -13,6 +13,7 @@ use crate::cli::output::Details;
 use crate::cli::plane::address::{self, PlaneAddress};
 use crate::cli::plane::database;
 use crate::control_plane::auth::Lives;
+use crate::control_plane::listen::ConnectionLimits;
 use crate::control_plane::server::{self, Bound, ServeError, ServeOptions};
 use crate::control_plane::store::DatabaseUrl;
 use crate::runtime::logging;
@@ -57,6 +58,7 @@ pub(crate) async fn run(args: &ServeArgs, cx: &Context) -> CliResult {
         listen: args.listen,
         database,
         lives: Lives::default(),
+        limits: ConnectionLimits::default(),
     };
     let mut unsaved = None;
     let on_bound = |bound: Bound| {
@@ -148,8 +150,7 @@ impl From<ServeError> for CliError {
             | ServeError::Lock { .. }
             | ServeError::Open(_)
             | ServeError::Auth(_)
-            | ServeError::ChangeLog(_)
-            | ServeError::Accept(_) => Self::failed("The control plane stopped.").detail(error.to_string()),
+            | ServeError::ChangeLog(_) => Self::failed("The control plane stopped.").detail(error.to_string()),
         }
     }
 }

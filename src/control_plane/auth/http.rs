@@ -1,6 +1,6 @@
 //! `/auth/v1`: the three routes a session needs, with the error bodies of both API generations.
 
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
@@ -17,12 +17,16 @@ use crate::control_plane::claims::{Claims, Role};
 const API_VERSION: HeaderName = HeaderName::from_static("x-supabase-api-version");
 const NEW_GENERATION: HeaderValue = HeaderValue::from_static("2024-01-01");
 
+/// Largest body: a refresh token and nothing else.
+const MOST_BODY_BYTES: usize = 16 * 1024;
+
 /// The routes.
 pub fn router(auth: Auth) -> Router {
     Router::new()
         .route("/auth/v1/token", post(token))
         .route("/auth/v1/user", get(user))
         .route("/auth/v1/logout", post(logout))
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .layer(middleware::from_fn_with_state(auth.clone(), door))
         .with_state(auth)
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -24,6 +24,9 @@ use crate::control_plane::pairing::Exchange;
 use crate::control_plane::problem::Problem;
 use crate::control_plane::store::Store;
 use crate::domain::ids::{GatewayId, TeamId};
+
+/// Largest body of a function: only results of jobs are big, and those are rows.
+pub const MOST_BODY_BYTES: usize = 256 * 1024;
 
 /// What functions work with.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ pub fn router(store: Store, auth: Auth) -> Router {
     let context = Arc::new(Context { store, auth, exchange });
     Router::new()
         .route("/functions/v1/{name}", post(call))
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .with_state(context)
 }
 

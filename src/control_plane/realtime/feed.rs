@@ -20,6 +20,10 @@ pub async fn run(mut feed: ChangeFeed, hub: Hub, stop: CancellationToken) {
         };
         match changes {
             Ok(changes) => {
+                if feed.take_gap() {
+                    tracing::warn!("changes were pruned unread; every listener has to connect anew");
+                    hub.cut_off();
+                }
                 for change in changes {
                     if hub.has_listeners(&change.table)
                         && let Some(event) = Event::read(change)

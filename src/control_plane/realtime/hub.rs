@@ -160,6 +160,15 @@ impl Hub {
         }
     }
 
+    /// Ends the socket of everybody who listens: something was missed, and whoever connects anew asks for the rows.
+    pub fn cut_off(&self) {
+        self.with(|by_table| {
+            for subscription in by_table.values().flatten() {
+                subscription.outbox.overflow.cancel();
+            }
+        });
+    }
+
     /// Whether anybody listens to the table; if not, its changes need not even be parsed.
     #[must_use]
     pub fn has_listeners(&self, table: &str) -> bool {
@@ -265,5 +274,7 @@ mod tests {
         }
         assert!(slow_inbox.overflow.is_cancelled());
         assert!(!quick_inbox.overflow.is_cancelled());
+        hub.cut_off();
+        assert!(quick_inbox.overflow.is_cancelled());
     }
 }

@@ -158,7 +158,19 @@ impl Store {
         cells.into_iter().map(change).collect()
     }
 
-    /// Drops changes that are older than ten minutes, and all but the newest twenty thousand.
+    /// Whether the change at that place is still in the log. The start of a feed on PostgreSQL is no change's place.
+    async fn still_has(&self, position: Position) -> Result<bool, Problem> {
+        if position.seq == 0 || position.seq == i64::MAX {
+            return Ok(true);
+        }
+        let mut buf = SqlBuf::new(self.dialect());
+        buf.push("SELECT table_name FROM change_log WHERE seq=")
+            .bind(ColumnType::Int8, Arg::Int(position.seq));
+        Ok(!self.read(buf).await?.is_empty())
+    }
+
+    /// Drops changes that are older than ten minutes, and all but the newest twenty thousand. The newest of all
+    /// stays: a feed that has read everything finds its place again.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -170,7 +182,7 @@ impl Store {
             .bind(ColumnType::Int8, Arg::Int(KEPT_ROWS))
             .push(" OR seq<coalesce((SELECT seq FROM change_log WHERE at>=")
             .bind(ColumnType::Text, Arg::Text(value::stored_time(cutoff)))
-            .push(" ORDER BY seq LIMIT 1),(SELECT max(seq)+1 FROM change_log))");
+            .push(" ORDER BY seq LIMIT 1),(SELECT max(seq) FROM change_log))");
         self.write(buf).await
     }
 
@@ -196,6 +208,7 @@ impl Store {
             listener,
             soon: 0,
             prune_at: Instant::now() + PRUNE_EVERY,
+            gap: false,
         })
     }
 }
@@ -235,6 +248,7 @@ pub struct ChangeFeed {
     listener: Option<PgListener>,
     soon: u8,
     prune_at: Instant,
+    gap: bool,
 }
 
 impl ChangeFeed {
@@ -245,6 +259,13 @@ impl ChangeFeed {
     #[must_use]
     pub const fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether changes were pruned before this feed read them, since this was asked last. Who listens must then ask
+    /// for the rows themselves.
+    #[must_use = "what was missed is not told again"]
+    pub const fn take_gap(&mut self) -> bool {
+        std::mem::replace(&mut self.gap, false)
     }
 
     /// Waits for changes and gives them, oldest first. Dropped while it waits, it has lost nothing.
@@ -259,6 +280,8 @@ impl ChangeFeed {
                 .changes_beyond(self.position, self.start.as_deref(), Self::BATCH)
                 .await?;
             if let Some(last) = changes.last() {
+                // Asked after the reading: a place that is still there then had nothing pruned behind it.
+                self.gap |= !self.store.still_has(self.position).await?;
                 self.position = last.position;
                 self.soon = 0;
                 return Ok(changes);

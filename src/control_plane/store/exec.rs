@@ -10,6 +10,8 @@ use crate::control_plane::query::sql::{Arg, SqlBuf};
 
 /// Most bytes of one answer; more would only fill memory.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes of the change log after which a batch is full, whatever its rows.
+const CHANGE_BYTES: usize = 4 * 1024 * 1024;
 
 type SqliteQuery<'q> = sqlx::query::Query<'q, Sqlite, <Sqlite as Database>::Arguments>;
 type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, <Postgres as Database>::Arguments>;
@@ -59,7 +61,7 @@ pub(super) async fn run_postgres(connection: &mut PgConnection, statement: SqlBu
 pub(super) type Cells = Vec<Option<String>>;
 
 macro_rules! collect {
-    ($stream:expr, $cells:literal) => {{
+    ($stream:expr, $cells:literal, full: $full:expr) => {{
         let mut stream = $stream;
         let (mut rows, mut bytes) = (Vec::new(), 0_usize);
         while let Some(row) = stream.try_next().await.map_err(problem)? {
@@ -69,16 +71,27 @@ macro_rules! collect {
                 bytes = bytes.saturating_add(cell.as_ref().map_or(0, String::len));
                 cells.push(cell);
             }
-            if bytes > MOST_BYTES {
-                return Err(Problem::new(
-                    "54000",
-                    "the answer is too big; ask for fewer rows or columns",
-                ));
-            }
             rows.push(cells);
+            if $full(bytes)? {
+                break;
+            }
         }
         rows
     }};
+}
+
+fn small_enough(bytes: usize) -> Result<bool, Problem> {
+    if bytes > MOST_BYTES {
+        let message = "the answer is too big; ask for fewer rows or columns";
+        return Err(Problem::new("54000", message));
+    }
+    Ok(false)
+}
+
+/// The log is read in pieces: records of a mebibyte each must fill neither memory nor the limit of an answer.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of its sibling")]
+const fn full_batch(bytes: usize) -> Result<bool, Problem> {
+    Ok(bytes >= CHANGE_BYTES)
 }
 
 fn first_cells(rows: Vec<Cells>) -> Vec<String> {
@@ -88,11 +101,15 @@ fn first_cells(rows: Vec<Cells>) -> Vec<String> {
 }
 
 pub(super) async fn texts_sqlite(connection: &mut SqliteConnection, statement: SqlBuf) -> Result<Vec<String>, Problem> {
-    Ok(first_cells(collect!(sqlite(statement).fetch(connection), 1)))
+    Ok(first_cells(
+        collect!(sqlite(statement).fetch(connection), 1, full: small_enough),
+    ))
 }
 
 pub(super) async fn texts_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<Vec<String>, Problem> {
-    Ok(first_cells(collect!(postgres(statement).fetch(connection), 1)))
+    Ok(first_cells(
+        collect!(postgres(statement).fetch(connection), 1, full: small_enough),
+    ))
 }
 
 /// Columns of a row of the change log.
@@ -102,9 +119,9 @@ pub(super) async fn changes_sqlite(
     connection: &mut SqliteConnection,
     statement: SqlBuf,
 ) -> Result<Vec<Cells>, Problem> {
-    Ok(collect!(sqlite(statement).fetch(connection), 8))
+    Ok(collect!(sqlite(statement).fetch(connection), 8, full: full_batch))
 }
 
 pub(super) async fn changes_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<Vec<Cells>, Problem> {
-    Ok(collect!(postgres(statement).fetch(connection), 8))
+    Ok(collect!(postgres(statement).fetch(connection), 8, full: full_batch))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gateway::control_plane::admin::Admin;
 use gateway::control_plane::auth::Lives;
+use gateway::control_plane::listen::ConnectionLimits;
 use gateway::control_plane::server::{ServeError, ServeOptions, serve};
 use gateway::control_plane::store::{DatabaseUrl, Store};
 use gateway::domain::ids::TeamId;
@@ -84,6 +85,7 @@ impl Plane {
             listen: ([127, 0, 0, 1], 0).into(),
             database: database.clone(),
             lives,
+            limits: ConnectionLimits::default(),
         };
         let mut served = JoinSet::new();
         let on_bound = move |bound| drop(heard.send(bound));
