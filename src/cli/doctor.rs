@@ -204,7 +204,7 @@ fn print_providers(examined: &Examined, cx: &Context) {
     for line in examined.status_lines() {
         cx.out.line(&line);
     }
-    examined.warn_if_none_usable(cx);
+    examined.warn_if_none_usable("providers", cx);
 }
 
 fn print_checks(checks: &[Check], session: Option<&Session>, cx: &Context) {

@@ -19,7 +19,8 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 /// Options of `exec`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "One word is a shell command line; several are quoted and joined. stdout and stderr stay apart.
+    after_help = "One word is a shell command line; several are quoted and joined. stdout and stderr stay apart;
+both are shown when the command has ended, not while it runs.
 
 Exit codes: the command's own, or
     4  the control plane cannot be reached
@@ -44,7 +45,7 @@ pub(crate) struct ExecArgs {
     #[arg(long)]
     full_control: bool,
 
-    /// Time limit of the command, at most ten minutes
+    /// Time limit of the command, at most ten minutes [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = limit)]
     timeout: Option<Duration>,
 
@@ -98,7 +99,7 @@ pub(crate) async fn run(args: &ExecArgs, cx: &Context) -> CliResult {
         idempotency_key: None,
     };
     let limit = args.timeout.unwrap_or(DEFAULT_LIMIT);
-    let row = watcher::run_to_end(&operator, &job, limit).await?;
+    let row = watcher::run_to_end(&operator, &job, limit, &cx.out).await?;
     job_result::show(&row, &cx.out)
 }
 

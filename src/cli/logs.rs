@@ -68,6 +68,10 @@ pub(crate) async fn run(args: &LogsArgs, cx: &Context) -> CliResult {
     for line in &tail.lines {
         args.show(line, cx);
     }
+    if tail.lines.is_empty() {
+        let details = Details::new().add("Log path", cx.out.path(path));
+        cx.out.warn("There is no log yet; `gateway start` writes it.", &details);
+    }
     if !args.follows() {
         return Ok(Exit::OK);
     }

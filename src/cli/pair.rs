@@ -88,20 +88,21 @@ impl PairArgs {
 }
 
 pub(crate) async fn run(args: &PairArgs, cx: &Context) -> CliResult {
+    let code = args.pairing_code()?;
+    confirm(args, cx)?;
     let pairing = NewPairing {
-        code: args.pairing_code()?,
+        code,
         backend: cx.backend_for_pairing(&args.backend)?,
         device_name: device_name_for_pair(args.device_name.as_deref(), &cx.env, &hostname()),
         full_control: args.full_control,
     };
-    confirm(args, cx)?;
     cx.out.info("Pairing with team...", &Details::new());
     let session = pairing::exchange(&pairing, cx).await?;
     stop::end_quietly(cx).await?;
     let session = cx.sessions().create(session, true)?;
     let found = providers::examine_and_print(cx).await;
     report(&session, cx);
-    found.warn_if_none_usable(cx);
+    found.warn_if_none_usable("gateway providers", cx);
     auto_start(&args.start_args(), cx).await
 }
 

@@ -75,10 +75,10 @@ impl Examined {
     }
 
     /// Shell jobs need none, so this is a warning.
-    pub(crate) fn warn_if_none_usable(&self, cx: &Context) {
+    pub(crate) fn warn_if_none_usable(&self, whose: &str, cx: &Context) {
         if !self.any_usable() {
             cx.out.warn(
-                "No gateway providers passed validation. Install/authenticate a provider before starting the gateway.",
+                &format!("No {whose} passed validation. Install/authenticate a provider before starting the gateway."),
                 &Details::new().add("Note", "shell commands and diagnostics work without one"),
             );
         }

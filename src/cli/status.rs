@@ -148,7 +148,7 @@ impl Report {
             status.running_jobs, status.queued_jobs, status.unreported_results
         );
         details
-            .add("Ingress", if status.realtime { "push and poll" } else { "poll" })
+            .add("Ingress", if status.realtime { "push" } else { "poll" })
             .add("Jobs", jobs)
             .maybe_verbose("Last heartbeat", status.last_heartbeat_at.as_deref())
             .maybe_verbose("Last reconcile", status.last_reconcile_at.as_deref())

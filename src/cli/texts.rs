@@ -94,6 +94,8 @@ Control plane:
   SUPABASE_URL, SUPABASE_ANON_KEY, SUPABASE_PUBLISHABLE_KEY
                                         the same, for `pair` only, after the two above
   PANORAMA_ENV, PANORAMA_ENV_FILE       load an environment file; none is loaded unless asked for
+  GATEWAY_DATABASE_URL                  database of the `control-plane` commands, when --database is
+                                        not given [the one of `gateway up`]
 
 Gateway:
   PANORAMA_GATEWAY_DEVICE_NAME          label of this host [its host name]

@@ -1,5 +1,6 @@
 //! Waiting for a job: Realtime says when to look, polling looks anyway.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,6 +10,7 @@ use crate::backend::RealtimeEvent;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::operator::{Cancel, NewJob, Operator};
+use crate::cli::output::Output;
 use crate::domain::job::JobStatus;
 
 /// How long a queued job may wait for a gateway.
@@ -17,6 +19,8 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 const OUTAGE: Duration = Duration::from_secs(60);
 /// What a running command may take beyond its own limit until its row is final.
 const REPORTING: Duration = Duration::from_secs(60);
+/// After this a silent wait is explained.
+const LONG: Duration = Duration::from_secs(2);
 const FIRST_LOOK: Duration = Duration::from_millis(15);
 const SLOWEST_LOOK: Duration = Duration::from_secs(1);
 /// With Realtime up, polling only covers what it might lose.
@@ -30,7 +34,12 @@ struct Patience {
 }
 
 /// Writes a job and waits for its end. Ctrl-C cancels it, and so does a gateway that never takes it.
-pub(crate) async fn run_to_end(operator: &Operator, job: &NewJob, limit: Duration) -> Result<Value, CliError> {
+pub(crate) async fn run_to_end(
+    operator: &Operator,
+    job: &NewJob,
+    limit: Duration,
+    out: &Output,
+) -> Result<Value, CliError> {
     let row = operator.insert(job).await?;
     let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
     let patience = Patience {
@@ -39,11 +48,21 @@ pub(crate) async fn run_to_end(operator: &Operator, job: &NewJob, limit: Duratio
     };
     tokio::select! {
         row = until_final(operator, id, patience) => row,
+        never = say_what_takes_long(id, out) => match never {},
         _interrupted = tokio::signal::ctrl_c() => {
             operator.cancel(id, Cancel::Unfinished, "Interrupted by the operator").await?;
             Err(CliError::with(Exit::INTERRUPTED, "Interrupted; the job was cancelled."))
         }
     }
+}
+
+/// Output arrives with the end: a person at a terminal is told that the silence is no hang.
+async fn say_what_takes_long(id: &str, out: &Output) -> Infallible {
+    tokio::time::sleep(LONG).await;
+    out.progress(&format!(
+        "Waiting for job {id}; its output is shown at the end. Ctrl-C cancels it."
+    ));
+    std::future::pending().await
 }
 
 /// Waits for the end of a job, however long it takes.

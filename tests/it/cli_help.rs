@@ -77,3 +77,41 @@ fn the_version_is_the_package_version() {
     let text = Home::new().gateway(&["--version"]).ok().stdout;
     assert_eq!(text.trim(), format!("gateway {}", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn a_job_id_that_is_none_is_said_before_anything_is_asked() {
+    let home = Home::new();
+    for command in ["show", "watch", "cancel"] {
+        let done = home.gateway(&["job", command, "nope"]).exits(2);
+        assert!(done.stderr.contains("gateway job list"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_mistyped_database_does_not_become_a_control_plane() {
+    let home = Home::new();
+    let path = home.state().with_extension("typo.sqlite");
+    let named = format!("sqlite:{}", path.display());
+    for args in [
+        &["control-plane", "gateway", "list", "--database", named.as_str()][..],
+        &["control-plane", "pairing-code"],
+    ] {
+        let done = home.gateway(args).exits(1);
+        assert!(done.stderr.contains("gateway control-plane serve"), "{}", done.stderr);
+    }
+    assert!(!path.exists() && !home.state().exists(), "looking made something");
+}
+
+#[test]
+fn a_missing_log_is_said() {
+    let home = Home::new();
+    let done = home.gateway(&["logs"]).ok();
+    assert_eq!(done.stdout, "");
+    assert!(done.stderr.contains("no log yet"), "{}", done.stderr);
+}
+
+#[test]
+fn doctor_has_its_own_sentence_about_providers() {
+    let done = Home::new().gateway(&["doctor"]).exits(1);
+    assert!(!done.stderr.contains("No gateway providers"), "{}", done.stderr);
+}

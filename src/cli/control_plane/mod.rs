@@ -65,6 +65,7 @@ impl DatabaseArg {
     }
 
     async fn open(&self, cx: &Context) -> Result<Admin, CliError> {
+        database::must_exist(self.database.as_deref(), cx)?;
         admin::open(&self.chosen(cx)?).await
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::output::Details;
 #[command(after_help = "A running command ends with its whole process tree within ten seconds.")]
 pub(crate) struct CancelArgs {
     /// The job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = super::job_id)]
     id: String,
 
     #[command(flatten)]

@@ -65,3 +65,10 @@ pub(crate) async fn run(args: &JobArgs, cx: &Context) -> CliResult {
         JobCommand::Cancel(args) => cancel::run(args, cx).await,
     }
 }
+
+/// Job ids are UUIDs: anything else is a slip of the fingers, and said so before the control plane is asked.
+fn job_id(text: &str) -> Result<String, String> {
+    let id = uuid::Uuid::try_parse(text.trim());
+    id.map(|id| id.to_string())
+        .map_err(|_error| "not a job id; `gateway job list` shows them".to_owned())
+}

@@ -17,7 +17,7 @@ use crate::domain::clock::wire_time;
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// The job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = super::job_id)]
     id: String,
 
     #[command(flatten)]

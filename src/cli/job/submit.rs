@@ -41,7 +41,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "ID")]
     resource: Option<String>,
 
-    /// Time limit of a command
+    /// Time limit of a command [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: &SubmitArgs, cx: &Context) -> CliResult {
         idempotency_key: args.idempotency_key.clone(),
     };
     if args.watch {
-        let row = watcher::run_to_end(&operator, &job, args.timeout.unwrap_or(DEFAULT_LIMIT)).await?;
+        let row = watcher::run_to_end(&operator, &job, args.timeout.unwrap_or(DEFAULT_LIMIT), &cx.out).await?;
         return job_result::show(&row, &cx.out);
     }
     let row = operator.insert(&job).await?;

@@ -14,7 +14,7 @@ use crate::cli::{job_result, watcher};
 #[command(after_help = "Exits as the command did; Ctrl-C ends the watching, not the job.")]
 pub(crate) struct WatchArgs {
     /// The job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = super::job_id)]
     id: String,
 
     #[command(flatten)]

@@ -31,6 +31,22 @@ pub(crate) fn chosen(named: Option<&str>, cx: &Context) -> Result<DatabaseUrl, C
     }
 }
 
+/// Administering starts nothing: a mistyped path must not become an empty control plane.
+pub(crate) fn must_exist(named: Option<&str>, cx: &Context) -> Result<(), CliError> {
+    let path = match named.or_else(|| cx.env.get(VARIABLE)).map(str::parse) {
+        None => cx.paths.control_plane_dir().join(FILE),
+        Some(Ok(DatabaseUrl::Sqlite(path))) => path,
+        // The one is asked when it is opened, the other is explained by `chosen`.
+        Some(Ok(DatabaseUrl::Postgres(_)) | Err(_)) => return Ok(()),
+    };
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    Err(CliError::failed("There is no control plane database.")
+        .detail(cx.out.path(&path))
+        .hint("`gateway up` or `gateway control-plane serve` makes one; --database names another"))
+}
+
 /// Whether this is the database that `up` uses.
 pub(crate) fn is_embedded(database: &DatabaseUrl, cx: &Context) -> bool {
     match database {
