@@ -7,6 +7,8 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::process::group;
+#[cfg(target_os = "macos")]
+use crate::process::sys;
 
 /// A process as it was when it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,8 @@ pub struct ProcessIdentity {
     pub pid: u32,
     /// Its process group.
     pub pgid: u32,
-    /// Start time in clock ticks since boot; Linux only. With the pid it names one process for good.
+    /// Start time: clock ticks since boot on Linux, microseconds since the epoch on macOS. With the pid it names one
+    /// process for good.
     pub start_ticks: Option<u64>,
 }
 
@@ -48,10 +51,10 @@ pub fn alive(pid: u32, start_ticks: Option<u64>) -> bool {
     let Some(pid) = to_pid(pid) else {
         return false;
     };
-    if cfg!(target_os = "linux") {
-        stat(pid).is_some_and(|stat| !stat.is_dead() && start_ticks.is_none_or(|ticks| ticks == stat.start_ticks))
-    } else {
-        matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM))
+    match stat(pid) {
+        Some(stat) => !stat.is_dead() && start_ticks.is_none_or(|ticks| ticks == stat.start_ticks),
+        // `/proc` lists everybody; other systems may keep a stranger's process to themselves.
+        None => !cfg!(target_os = "linux") && matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM)),
     }
 }
 
@@ -68,6 +71,7 @@ pub fn kill_group_if_same(identity: ProcessIdentity) -> GroupKill {
         };
     }
     match stat(pid) {
+        None if alive(identity.pid, None) => GroupKill::NotProven,
         None => GroupKill::Gone,
         // A dead leader that nobody reaped still pins the number, so the group is still the same one.
         Some(now) if Some(now.start_ticks) == identity.start_ticks => {
@@ -83,7 +87,7 @@ fn to_pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().filter(|pid| *pid > 1).map(Pid::from_raw)
 }
 
-/// The parts of `/proc/<pid>/stat` that matter here.
+/// What matters here of `/proc/<pid>/stat`, or of what macOS tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     state: u8,
@@ -114,8 +118,25 @@ impl Stat {
 }
 
 /// None where there is no such process, or no `/proc`.
+#[cfg(not(target_os = "macos"))]
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
     stat_in(&Path::new("/proc").join(pid.to_string()))
+}
+
+/// None where there is no such process, or it is a stranger's.
+#[cfg(target_os = "macos")]
+pub(super) fn stat(pid: Pid) -> Option<Stat> {
+    let info = sys::info::of(pid)?;
+    let since_second = info.pbi_start_tvusec;
+    Some(Stat {
+        state: if info.pbi_status == nix::libc::SZOMB {
+            b'Z'
+        } else {
+            b'R'
+        },
+        pgid: i32::try_from(info.pbi_pgid).ok()?,
+        start_ticks: info.pbi_start_tvsec.checked_mul(1_000_000)?.checked_add(since_second)?,
+    })
 }
 
 pub(super) fn stat_in(process_dir: &Path) -> Option<Stat> {

@@ -1,5 +1,6 @@
 //! Jobs through a real daemon: both ways in, cancels, crashes.
 
+use gateway::process::identity::alive;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Host;
@@ -71,11 +72,8 @@ async fn a_job_cancelled_on_the_control_plane_ends_with_its_tree() {
         .await;
         let began = tokio::time::Instant::now();
         host.cancel(&id).await;
-        let proc = format!("/proc/{}", pid.trim());
-        eventually("the tree to end", || async {
-            (!std::path::Path::new(&proc).exists()).then_some(())
-        })
-        .await;
+        let number = pid.trim().parse().unwrap();
+        eventually("the tree to end", || async { (!alive(number, None)).then_some(()) }).await;
         assert!(began.elapsed().as_secs() < bound, "{settings:?}: {:?}", began.elapsed());
         eventually("no job to run", || async {
             (daemon.status().await?.running_jobs == 0).then_some(())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gateway::process::env::ChildEnv;
+use gateway::process::identity::alive;
 use gateway::process::spawn::spawn;
 use gateway::process::spec::Spec;
 use gateway::wire::local::{LocalReply, LocalRequest, StopHow};
@@ -53,11 +54,8 @@ async fn a_crash_while_a_job_runs_ends_its_tree_and_fails_it() {
         "{row}"
     );
     assert_eq!(row["error"], "Gateway was interrupted while the job ran");
-    let proc = format!("/proc/{}", pid.trim());
-    eventually("the tree to end", || async {
-        (!std::path::Path::new(&proc).exists()).then_some(())
-    })
-    .await;
+    let number = pid.trim().parse().unwrap();
+    eventually("the tree to end", || async { (!alive(number, None)).then_some(()) }).await;
     assert_eq!(std::fs::read_to_string(&marker).unwrap(), pid, "it ran once");
     assert_eq!(daemon.stop().await.exit_code, Some(0));
 }

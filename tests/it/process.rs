@@ -8,7 +8,7 @@ use gateway::process::daemon::{DetachedSpec, spawn_detached};
 use gateway::process::env::ChildEnv;
 use gateway::process::exit::{Ending, Exit, Pipes};
 use gateway::process::failure::SpawnError;
-use gateway::process::identity::alive;
+use gateway::process::identity::{GroupKill, alive, kill_group_if_same};
 use gateway::process::spawn::{Child, spawn};
 use gateway::process::spec::{Spec, Stdin};
 use nix::sys::signal::Signal;
@@ -238,11 +238,26 @@ async fn a_detached_process_writes_to_its_log_and_can_be_ended() {
     child.terminate().unwrap();
 }
 
+#[tokio::test]
+async fn a_group_of_an_earlier_run_is_ended_only_if_it_is_the_same() {
+    let child = spawn(sh("sleep 300 & sleep 300")).unwrap();
+    let identity = child.identity();
+    assert!(identity.start_ticks.is_some_and(|ticks| ticks > 0));
+    let mut stranger = identity;
+    stranger.start_ticks = identity.start_ticks.map(|ticks| ticks + 1);
+    assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
+    stranger.start_ticks = None;
+    assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
+    assert_eq!(kill_group_if_same(identity), GroupKill::Killed);
+    let exit = end(child, &CancellationToken::new()).await;
+    assert_eq!((exit.ending, exit.signal), (Ending::Exited, Some(9)));
+    assert_eq!(kill_group_if_same(identity), GroupKill::Gone);
+}
+
 /// What needs `/proc`, or limits of Linux.
 #[cfg(target_os = "linux")]
 mod linux {
     use gateway::process::capture::Captured;
-    use gateway::process::identity::{GroupKill, kill_group_if_same};
     use nix::sys::signal::{SigHandler, SigSet};
 
     use super::*;
@@ -291,21 +306,6 @@ mod linux {
             .collect();
         // The standard signals: libc keeps 32 and 33 to itself, so nobody can reset those.
         assert_eq!(sets.iter().map(|set| set & 0x7fff_ffff).collect::<Vec<_>>(), [0, 0]);
-    }
-
-    #[tokio::test]
-    async fn a_group_of_an_earlier_run_is_ended_only_if_it_is_the_same() {
-        let child = spawn(sh("sleep 300 & sleep 300")).unwrap();
-        let identity = child.identity();
-        let mut stranger = identity;
-        stranger.start_ticks = identity.start_ticks.map(|ticks| ticks + 1);
-        assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
-        stranger.start_ticks = None;
-        assert_eq!(kill_group_if_same(stranger), GroupKill::NotProven);
-        assert_eq!(kill_group_if_same(identity), GroupKill::Killed);
-        let exit = end(child, &CancellationToken::new()).await;
-        assert_eq!((exit.ending, exit.signal), (Ending::Exited, Some(9)));
-        assert_eq!(kill_group_if_same(identity), GroupKill::Gone);
     }
 
     /// In a process of its own, so that the peak is that of the captures alone.

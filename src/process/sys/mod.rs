@@ -1,5 +1,7 @@
 //! The few system calls that have no safe wrapper. Nothing else in the crate is `unsafe`.
 
 pub(super) mod descriptors;
+#[cfg(target_os = "macos")]
+pub(super) mod info;
 pub(super) mod session;
 pub(super) mod signals;

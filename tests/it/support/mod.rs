@@ -8,6 +8,7 @@ pub(crate) mod fault_proxy;
 pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
+pub(crate) mod process_list;
 pub(crate) mod recorder;
 pub(crate) mod sandbox;
 pub(crate) mod scripted_server;

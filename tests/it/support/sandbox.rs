@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use crate::support::eventually::eventually;
+use crate::support::process_list;
 
 /// How long one command of the binary may take before the test fails.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -176,26 +177,18 @@ impl Sandbox {
             .to_owned()
     }
 
+    fn variable(&self) -> String {
+        format!("HOME={}", self.home().display())
+    }
+
     /// Every process whose environment names this home.
     pub(crate) fn processes(&self) -> Vec<Pid> {
-        let mark = format!("HOME={}", self.home().display());
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
-                continue;
-            };
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environ.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()) {
-                found.push(Pid::from_raw(pid));
-            }
-        }
-        found
+        process_list::with_variable(&self.variable())
     }
 
     /// Whether a process of this home has `word` in its command line.
     pub(crate) fn runs(&self, word: &str) -> bool {
-        let line = |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        self.processes().into_iter().any(|pid| line(pid).contains(word))
+        process_list::any_runs(word, &self.variable())
     }
 
     /// Pid of the running daemon.
