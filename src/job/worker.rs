@@ -10,12 +10,13 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, HttpError};
 use crate::domain::backoff::Backoff;
 use crate::domain::clock;
-use crate::domain::ids::{JobId, ResourceId};
+use crate::domain::ids::JobId;
 use crate::domain::job::{Job, JobOutcome, Timeline};
-use crate::job::handler::{self, Context, ControlFacts, JobLife};
+use crate::job::facts::{self, Fetched};
+use crate::job::handler::{self, Context, JobLife};
 use crate::job::idempotency;
 use crate::job::queue::Waiting;
 use crate::job::report::{Finished, Mail};
@@ -44,7 +45,14 @@ pub struct Worker {
     reports: mpsc::Sender<Mail>,
 }
 
-/// A claimed job with the facts fetched beside the claim.
+/// A job that is ours, with what was asked beside the claim.
+struct Claimed {
+    job: Job,
+    at: Timestamp,
+    fetched: Option<Fetched>,
+}
+
+/// The row as the claim returned it.
 struct Claim {
     row: Value,
     at: Timestamp,
@@ -60,7 +68,7 @@ impl Worker {
     /// Claims and runs one job.
     pub async fn work(&self, waiting: Waiting, life: JobLife) -> Worked {
         let Waiting { job, mut timeline, .. } = waiting;
-        let (claimed, facts) = tokio::join!(self.claim(&job.id, &life), self.facts(&job));
+        let (claimed, fetched) = tokio::join!(self.claim(&job.id, &life), facts::fetch(&self.cx.backend, &job));
         let claim = match claimed {
             Ok(Some(claim)) => claim,
             Ok(None) => return Worked::NotOurs,
@@ -77,10 +85,15 @@ impl Worker {
                 return self.close(&job.id, None, outcome, timeline).await;
             }
         };
-        info!(job = %job.id, job_type = job.kind.as_str(), ingress = ?timeline.ingress, "Processing gateway job");
-        let life = facts.map_or_else(|| life.clone(), |facts| life.clone().with_control(facts));
-        let outcome = self.checked_run(&job, &life, &mut timeline, claim.at).await;
-        self.finish(&job.id, outcome, timeline).await
+        let id = job.id.clone();
+        info!(job = %id, job_type = job.kind.as_str(), ingress = ?timeline.ingress, "Processing gateway job");
+        let claimed = Claimed {
+            job,
+            at: claim.at,
+            fetched,
+        };
+        let outcome = self.checked_run(claimed, life, &mut timeline).await;
+        self.finish(&id, outcome, timeline).await
     }
 
     /// Claims a row that cannot be a job, and fails it with the reason.
@@ -106,17 +119,12 @@ impl Worker {
         }
     }
 
-    async fn checked_run(
-        &self,
-        job: &Job,
-        life: &JobLife,
-        timeline: &mut Timeline,
-        claimed_at: Timestamp,
-    ) -> JobOutcome {
+    async fn checked_run(&self, claimed: Claimed, mut life: JobLife, timeline: &mut Timeline) -> JobOutcome {
+        let job = &claimed.job;
         let entry = self.entry(&job.id, job.kind.as_str(), job.requested_via.clone(), timeline);
         let (written, twin) = tokio::join!(
             self.journal.claimed(&entry),
-            idempotency::check(&self.cx.backend, job, claimed_at)
+            idempotency::check(&self.cx.backend, job, claimed.at)
         );
         if let Err(error) = written {
             warn!(job = %job.id, %error, "Failed to write the journal; the job is not run");
@@ -125,10 +133,13 @@ impl Worker {
         if let Some(refused) = twin {
             return refused;
         }
+        if let Some(facts) = facts::settle(&self.cx.backend, job, claimed.fetched, &life).await {
+            life = life.with_control(facts);
+        }
         if life.stop.is_cancelled() {
             return life.cancelled();
         }
-        self.run_handler(job, life, timeline).await
+        self.run_handler(job, &life, timeline).await
     }
 
     /// Runs the handler and writes down which process it started, while it runs.
@@ -191,27 +202,6 @@ impl Worker {
         }
     }
 
-    /// The control plane's side of machine control, for jobs that need it. Travels beside the claim.
-    async fn facts(&self, job: &Job) -> Option<ControlFacts> {
-        if !handler::needs_control(&job.kind) {
-            return None;
-        }
-        let columns = "full_control_enabled,status,last_seen_at,capabilities,vm_id";
-        let named = job.payload.get("resource_id").and_then(Value::as_str).map(str::trim);
-        let resource_id = named.and_then(|id| ResourceId::new(id).ok());
-        let resource = async {
-            match &resource_id {
-                Some(id) => self.cx.backend.resource(id).await,
-                None => Ok(None),
-            }
-        };
-        let (gateway, resource) = tokio::join!(self.cx.backend.gateway_row(columns), resource);
-        Some(ControlFacts {
-            gateway: gateway.map_err(|error| error.to_string()),
-            resource: resource.map_err(|error| error.to_string()),
-        })
-    }
-
     /// One conditional update. When its answer is lost, the row tells: the time of the claim is in it.
     async fn claim(&self, id: &JobId, life: &JobLife) -> Result<Option<Claim>, String> {
         // The wire has milliseconds; the row is compared with what it was given.
@@ -256,6 +246,8 @@ impl Worker {
 /// Whether the update may have happened although no good answer came.
 fn may_have_been_applied(error: &BackendError) -> bool {
     match error {
+        // Nobody was reached, so nobody did anything.
+        BackendError::Http(HttpError::Connect { .. } | HttpError::Tls { .. } | HttpError::Address(..)) => false,
         BackendError::Http(_) | BackendError::Unexpected { .. } => true,
         BackendError::Status { status, .. } => *status >= 500 || matches!(*status, 408 | 429),
         BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,

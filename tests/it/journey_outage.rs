@@ -103,6 +103,37 @@ async fn queued_jobs_are_done_after_an_outage() {
 }
 
 #[tokio::test]
+async fn jobs_pushed_in_the_last_moment_run_after_the_outage() {
+    let (operator, host, proxy, id) = behind_a_proxy().await;
+    let daemon = host.daemon_pid().await;
+    let resource = operator.resource_of(&id).await;
+    let payload = serde_json::json!({"resource_id": resource, "command": "echo ran"}).to_string();
+    let submit = [
+        "job",
+        "submit",
+        "--type",
+        "shell_exec",
+        "--gateway",
+        &id,
+        "--payload",
+        &payload,
+        "--json",
+    ];
+    // The daemon finds the events in its socket only when the control plane is gone already.
+    kill(daemon, Signal::SIGSTOP).unwrap();
+    let job = operator.json(&submit).await["id"].as_str().unwrap().to_owned();
+    proxy.blackout(true);
+    kill(daemon, Signal::SIGCONT).unwrap();
+    eventually("the daemon notices", || async {
+        let status = host.json(&["status", "--json"]).await;
+        (status["daemon"]["state"] != "ready").then_some(())
+    })
+    .await;
+    proxy.blackout(false);
+    assert_eq!(operator.run(&["job", "watch", &job]).await.expect_code(0).out, "ran\n");
+}
+
+#[tokio::test]
 async fn a_daemon_outlives_its_control_plane() {
     let sandbox = Sandbox::new();
     sandbox.up().await;

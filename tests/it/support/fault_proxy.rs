@@ -151,8 +151,10 @@ async fn relay_socket(mut client: TcpStream, mut upstream: TcpStream, mode: &mut
             changed.is_ok_and(|mode| mode.half_open),
     };
     if !silent {
-        // A reset, not a close: what a dying path looks like.
-        let _unsupported = client.set_zero_linger().is_err();
+        // A cut is a reset: what a dying path looks like. A blackout closes, so that what was sent still arrives.
+        if mode.borrow().cuts != cuts {
+            let _unsupported = client.set_zero_linger().is_err();
+        }
         return;
     }
     // Held open and silent until the test ends it.
