@@ -16,11 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::backend::http::StreamBody;
 use crate::backend::jobs::{Completed, Completion};
 use crate::backend::{BackendError, Jobs};
-use crate::domain::clock;
-use crate::domain::escape::{json_chunks, json_len};
 use crate::domain::ids::JobId;
 use crate::domain::job::{JobOutcome, JobStatus, Timeline};
 use crate::state::journal::Journal;
@@ -186,7 +183,10 @@ async fn attempt(jobs: Jobs, journal: Journal, finished: Finished, cut: Cut) -> 
     let Some((outcome, timeline)) = ending else {
         return (id, Fate::Missing);
     };
-    let fate = match jobs.complete(&id, &completion(cut.apply(outcome), &timeline)).await {
+    let fate = match jobs
+        .complete(&id, &Completion::new(cut.apply(outcome), &timeline))
+        .await
+    {
         Ok(done) => delivered(&id, done),
         Err(error) => failed(&id, &error),
     };
@@ -198,26 +198,6 @@ async fn attempt(jobs: Jobs, journal: Journal, finished: Finished, cut: Cut) -> 
         warn!(job = %id, %error, "Failed to note a delivered result in the journal");
     }
     (id, fate)
-}
-
-fn completion(outcome: JobOutcome, timeline: &Timeline) -> Completion {
-    let status = outcome.status();
-    let error = outcome.error().map(str::to_owned);
-    let result = match outcome {
-        JobOutcome::Completed { result } | JobOutcome::Failed { result, .. } | JobOutcome::Cancelled { result, .. } => {
-            Arc::new(result)
-        }
-    };
-    Completion {
-        status,
-        error,
-        completed_at: timeline.finished_at.unwrap_or_else(clock::now),
-        debug: serde_json::to_value(timeline).unwrap_or_default(),
-        result: StreamBody {
-            length: json_len(&result),
-            chunks: Arc::new(move || Box::new(json_chunks(Arc::clone(&result)))),
-        },
-    }
 }
 
 fn delivered(id: &JobId, done: Completed) -> Fate {
