@@ -71,23 +71,10 @@ async fn queued_jobs_are_done_after_an_outage() {
     let (operator, _host, proxy, id) = behind_a_proxy().await;
     proxy.blackout(true);
     let file = operator.home().join("effects");
-    let resource = operator.resource_of(&id).await;
     let mut waiting = Vec::new();
     for number in 0..3 {
         let command = format!("echo {number} >> {}", file.display());
-        let payload = serde_json::json!({"resource_id": resource, "command": command}).to_string();
-        let submit = [
-            "job",
-            "submit",
-            "--type",
-            "shell_exec",
-            "--gateway",
-            &id,
-            "--payload",
-            &payload,
-            "--json",
-        ];
-        waiting.push(operator.json(&submit).await["id"].as_str().unwrap().to_owned());
+        waiting.push(operator.submit_shell(&id, &command).await);
     }
     proxy.blackout(false);
     for job in &waiting {
@@ -106,22 +93,9 @@ async fn queued_jobs_are_done_after_an_outage() {
 async fn jobs_pushed_in_the_last_moment_run_after_the_outage() {
     let (operator, host, proxy, id) = behind_a_proxy().await;
     let daemon = host.daemon_pid().await;
-    let resource = operator.resource_of(&id).await;
-    let payload = serde_json::json!({"resource_id": resource, "command": "echo ran"}).to_string();
-    let submit = [
-        "job",
-        "submit",
-        "--type",
-        "shell_exec",
-        "--gateway",
-        &id,
-        "--payload",
-        &payload,
-        "--json",
-    ];
     // The daemon finds the events in its socket only when the control plane is gone already.
     kill(daemon, Signal::SIGSTOP).unwrap();
-    let job = operator.json(&submit).await["id"].as_str().unwrap().to_owned();
+    let job = operator.submit_shell(&id, "echo ran").await;
     proxy.blackout(true);
     kill(daemon, Signal::SIGCONT).unwrap();
     eventually("the daemon notices", || async {
@@ -130,7 +104,7 @@ async fn jobs_pushed_in_the_last_moment_run_after_the_outage() {
     })
     .await;
     proxy.blackout(false);
-    assert_eq!(operator.run(&["job", "watch", &job]).await.expect_code(0).out, "ran\n");
+    assert_eq!(operator.run(&["job", "watch", &job]).await.ok().stdout, "ran\n");
 }
 
 #[tokio::test]

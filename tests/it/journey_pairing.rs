@@ -1,7 +1,5 @@
 //! Two homes: the control plane and its operator in one, a paired host in the other.
 
-use serde_json::json;
-
 use crate::support::eventually::eventually;
 use crate::support::home::Done;
 use crate::support::sandbox::Sandbox;
@@ -39,21 +37,8 @@ impl Homes {
 async fn jobs_cross_from_one_home_to_the_other() {
     let homes = Homes::new().await;
     let id = homes.paired().await;
-    let resource = homes.operator.resource_of(&id).await;
-    let payload = json!({"resource_id": resource, "command": "echo $HOME"}).to_string();
-    let submit = [
-        "job",
-        "submit",
-        "--type",
-        "shell_exec",
-        "--gateway",
-        &id,
-        "--payload",
-        &payload,
-        "--json",
-    ];
-    let refused = homes.operator.json(&submit).await;
-    let watch = ["job", "watch", refused["id"].as_str().unwrap()];
+    let refused = homes.operator.submit_shell(&id, "echo $HOME").await;
+    let watch = ["job", "watch", &refused];
     homes.operator.run(&watch).await.exits(6);
 
     homes.operator.allow(&id).await;
@@ -63,10 +48,9 @@ async fn jobs_cross_from_one_home_to_the_other() {
         .run(&["exec", "--gateway", &id, "--", "echo $HOME"])
         .await;
     assert_eq!(said.ok().stdout.trim(), home);
-    let job = homes.operator.json(&submit).await;
-    let job = job["id"].as_str().unwrap();
-    homes.operator.run(&["job", "watch", job]).await.ok();
-    let shown = homes.operator.json(&["job", "show", job, "--json"]).await;
+    let job = homes.operator.submit_shell(&id, "echo $HOME").await;
+    homes.operator.run(&["job", "watch", &job]).await.ok();
+    let shown = homes.operator.json(&["job", "show", &job, "--json"]).await;
     assert_eq!(shown["result"]["stdout"].as_str().unwrap().trim(), home);
 }
 

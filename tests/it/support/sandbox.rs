@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::support::eventually::eventually;
@@ -104,6 +104,16 @@ impl Sandbox {
         let (url, key) = (plane["url"].as_str().unwrap(), plane["anon_key"].as_str().unwrap());
         self.run(&["pair", code, "--supabase-url", url, "--anon-key", key, "--full-control"])
             .await
+    }
+
+    /// Writes a `shell_exec` job for a gateway, watched by nobody; gives its id.
+    pub(crate) async fn submit_shell(&self, gateway: &str, command: &str) -> String {
+        let resource = self.resource_of(gateway).await;
+        let payload = json!({"resource_id": resource, "command": command}).to_string();
+        let typed = ["job", "submit", "--type", "shell_exec"];
+        let job = ["--gateway", gateway, "--payload", &payload, "--json"];
+        let row = self.json(&[typed.as_slice(), &job].concat()).await;
+        row["id"].as_str().unwrap().to_owned()
     }
 
     /// Waits until the newest job runs; gives its id.
