@@ -1,6 +1,5 @@
 //! A home directory of its own, the built program run in it, and nothing left behind.
 
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -87,16 +86,21 @@ impl Home {
         clippy::disallowed_methods,
         reason = "the program under test is started as a person starts it"
     )]
-    pub(crate) fn command<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Command {
+    pub(crate) fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
         command
-            .args(args)
             .env_clear()
             .env("HOME", self.path())
             .env("PATH", std::env::var("PATH").unwrap())
             .envs(self.extra_env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path())
             .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.program();
+        command.args(args);
         command
     }
 

@@ -41,8 +41,8 @@ impl Sandbox {
 
     /// The program; it is killed when its handle is dropped.
     pub(crate) fn command<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Command {
-        let mut command = Command::from(self.home.command(args));
-        command.kill_on_drop(true);
+        let mut command = Command::from(self.home.program());
+        command.args(args).kill_on_drop(true);
         command
     }
 
