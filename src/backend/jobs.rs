@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::backend::error::BackendError;
@@ -45,21 +44,6 @@ pub enum Completed {
     Applied,
     /// The row was not running: already final, or gone (`None`).
     NotRunning(Option<JobStatus>),
-}
-
-/// A row for `gateway_events`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GatewayEvent {
-    /// Provider concerned, if one is.
-    pub provider: Option<String>,
-    /// `warn` or `error`.
-    pub level: String,
-    /// Machine-readable code.
-    pub code: Option<String>,
-    /// One sentence.
-    pub message: String,
-    /// More.
-    pub details: Value,
 }
 
 /// Jobs of one gateway; cheap to clone.
@@ -259,15 +243,6 @@ impl Jobs {
             .await
     }
 
-    /// The backend's side of machine control: flag, state, last heartbeat, stored capabilities.
-    ///
-    /// # Errors
-    /// [`BackendError`] as for every request.
-    pub async fn control_row(&self) -> Result<Option<Value>, BackendError> {
-        self.gateway_row("full_control_enabled,status,last_seen_at,capabilities")
-            .await
-    }
-
     /// Columns of this gateway's own row.
     ///
     /// # Errors
@@ -294,19 +269,6 @@ impl Jobs {
             .eq("team_id", &self.team)
             .maybe_one()
             .await
-    }
-
-    /// Records an event for the team to see.
-    ///
-    /// # Errors
-    /// [`BackendError`] as for every request.
-    pub async fn gateway_event(&self, event: &GatewayEvent) -> Result<(), BackendError> {
-        let mut row = serde_json::to_value(event).map_err(|error| BackendError::unexpected("event", &error))?;
-        if let Some(row) = row.as_object_mut() {
-            row.insert("gateway_id".to_owned(), Value::from(self.gateway.as_str()));
-            row.insert("team_id".to_owned(), Value::from(self.team.as_str()));
-        }
-        self.rest.from("gateway_events").insert(&row).execute().await
     }
 }
 

@@ -10,7 +10,5 @@ pub const SHELL_EXEC_DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SHELL_EXEC_MAX_TIMEOUT: Duration = Duration::from_secs(600);
 /// Between the polite and the final signal to a command that has to end.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
-/// The same for subagents, which may have to save a conversation.
-pub const SUBAGENT_STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long after its exit a process may hold its output pipes open before they are given up.
 pub const PIPE_GRACE: Duration = Duration::from_millis(200);

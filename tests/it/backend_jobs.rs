@@ -43,7 +43,7 @@ async fn queries_are_written_as_postgrest_js_writes_them() {
     jobs.queued_cancels(20).await.unwrap();
     jobs.running_of_gateway(100, 0).await.unwrap();
     jobs.statuses(&[job("a"), job("b,c")]).await.unwrap();
-    jobs.control_row().await.unwrap();
+    jobs.gateway_row("full_control_enabled,status").await.unwrap();
     let mine = "&team_id=eq.T&status=eq.queued&gateway_id=eq.G";
     let order = "&order=created_at.asc%2Cid.asc";
     assert_eq!(
@@ -56,8 +56,7 @@ async fn queries_are_written_as_postgrest_js_writes_them() {
                 "GET gateway_jobs?select=id%2Cjob_type%2Cstarted_at&team_id=eq.T&status=eq.running&gateway_id=eq.G{order}&limit=100"
             ),
             "GET gateway_jobs?select=id%2Cstatus&id=in.%28a%2C%22b%2Cc%22%29".to_owned(),
-            "GET team_gateways?select=full_control_enabled%2Cstatus%2Clast_seen_at%2Ccapabilities&id=eq.G&team_id=eq.T"
-                .to_owned(),
+            "GET team_gateways?select=full_control_enabled%2Cstatus&id=eq.G&team_id=eq.T".to_owned(),
         ]
     );
 }

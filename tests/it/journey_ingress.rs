@@ -19,7 +19,7 @@ async fn stop_daemon(sandbox: &Sandbox) {
 async fn ingress_of_last_job(sandbox: &Sandbox) -> String {
     let jobs = sandbox.json(&["job", "list", "--json"]).await;
     let id = jobs[0]["id"].as_str().unwrap();
-    let text = sandbox.run(&["job", "show", id]).await.expect_code(0).out;
+    let text = sandbox.run(&["job", "show", id]).await.ok().stdout;
     let shown = sandbox.json(&["job", "show", id, "--json"]).await;
     let ingress = shown["debug"]["ingress"]
         .as_str()
@@ -34,11 +34,11 @@ async fn without_a_daemon_nobody_takes_the_job() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
     stop_daemon(&sandbox).await;
-    let said = sandbox.run(&["exec", "--", "true"]).await.expect_code(5);
+    let said = sandbox.run(&["exec", "--", "true"]).await.exits(5);
     assert!(
-        said.err.to_lowercase().contains("no gateway took the job"),
+        said.stderr.to_lowercase().contains("no gateway took the job"),
         "{}",
-        said.err
+        said.stderr
     );
     let jobs = sandbox.json(&["job", "list", "--json"]).await;
     assert_eq!(jobs[0]["status"], "cancelled", "an abandoned job must not run later");
@@ -49,7 +49,7 @@ async fn with_polling_off_jobs_arrive_by_push() {
     let mut sandbox = Sandbox::new();
     sandbox.set_env("PANORAMA_GATEWAY_TEST_POLLING", "off");
     sandbox.up().await;
-    sandbox.run(&["exec", "--", "true"]).await.expect_code(0);
+    sandbox.run(&["exec", "--", "true"]).await.ok();
     assert_eq!(ingress_of_last_job(&sandbox).await, "push");
 }
 
@@ -58,7 +58,7 @@ async fn with_realtime_off_jobs_arrive_by_poll() {
     let mut sandbox = Sandbox::new();
     sandbox.set_env("PANORAMA_GATEWAY_TEST_REALTIME", "off");
     sandbox.up().await;
-    sandbox.run(&["exec", "--", "true"]).await.expect_code(0);
+    sandbox.run(&["exec", "--", "true"]).await.ok();
     assert_eq!(ingress_of_last_job(&sandbox).await, "poll");
 }
 
@@ -69,7 +69,7 @@ async fn a_job_cancelled_while_only_polling_ends_with_its_tree() {
     sandbox.up().await;
     let mut watching = sandbox.start(&["exec", "--", "sleep 5432 & sleep 5432"]);
     let job = sandbox.running_job().await;
-    sandbox.run(&["job", "cancel", &job]).await.expect_code(0);
+    sandbox.run(&["job", "cancel", &job]).await.ok();
     assert!(!watching.wait().await.unwrap().success());
     eventually("the tree is gone", || async { (!sandbox.runs("5432")).then_some(()) }).await;
 }
@@ -100,7 +100,7 @@ async fn a_result_that_was_not_reported_arrives_after_kill_and_restart() {
     .await;
     kill(daemon, Signal::SIGKILL).unwrap();
     kill(plane, Signal::SIGCONT).unwrap();
-    sandbox.run(&["start"]).await.expect_code(0);
+    sandbox.run(&["start"]).await.ok();
     let shown = eventually("the result arrived", || async {
         let shown = sandbox.json(&["job", "show", &job, "--json"]).await;
         (shown["status"] == "completed").then_some(shown)

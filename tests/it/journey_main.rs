@@ -29,21 +29,21 @@ async fn one_command_runs_uname_and_stop_leaves_nothing_running() {
     let first = sandbox
         .run(&["exec", "--up", "--full-control", "--", "uname", "-a"])
         .await
-        .expect_code(0);
+        .ok();
     assert!(
         first
-            .out
+            .stdout
             .contains(nix::sys::utsname::uname().unwrap().release().to_str().unwrap()),
         "{}",
-        first.out
+        first.stdout
     );
     let second = sandbox
         .run(&["exec", "--up", "--full-control", "--", "uname", "-a"])
         .await
-        .expect_code(0);
-    assert_eq!(second.out, first.out);
+        .ok();
+    assert_eq!(second.stdout, first.stdout);
 
-    let text = sandbox.run(&["status"]).await.expect_code(0).out;
+    let text = sandbox.run(&["status"]).await.ok().stdout;
     let status = sandbox.json(&["status", "--json"]).await;
     assert!(text.contains("Running"), "{text}");
     assert_eq!(status["running"], Value::from(true), "{status}");
@@ -54,42 +54,39 @@ async fn one_command_runs_uname_and_stop_leaves_nothing_running() {
     too_open(&sandbox.state_dir(), &mut open);
     assert!(open.is_empty(), "{open:?}");
 
-    sandbox.run(&["stop"]).await.expect_code(0);
+    sandbox.run(&["stop"]).await.ok();
     assert!(sandbox.processes().is_empty(), "{:?}", sandbox.processes());
     let stopped = sandbox.json(&["status", "--json"]).await;
     assert_eq!(stopped["running"], Value::from(false), "{stopped}");
-    assert!(sandbox.run(&["status"]).await.expect_code(0).out.contains("Stopped"));
+    assert!(sandbox.run(&["status"]).await.ok().stdout.contains("Stopped"));
 }
 
 #[tokio::test]
 async fn exec_passes_output_and_exit_codes_through() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
-    sandbox.run(&["exec", "--", "exit 7"]).await.expect_code(7);
-    let said = sandbox
-        .run(&["exec", "--", "echo to-out; echo to-err >&2"])
-        .await
-        .expect_code(0);
+    sandbox.run(&["exec", "--", "exit 7"]).await.exits(7);
+    let said = sandbox.run(&["exec", "--", "echo to-out; echo to-err >&2"]).await.ok();
     assert_eq!(
-        (said.out.as_str(), said.err.contains("to-err")),
+        (said.stdout.as_str(), said.stderr.contains("to-err")),
         ("to-out\n", true),
         "{}",
-        said.err
+        said.stderr
     );
     // Several words are quoted and joined: the shell must see them as they are.
     let said = sandbox
         .run(&["exec", "--", "printf", "%s|", "a b", "$HOME", "it's"])
         .await
-        .expect_code(0);
-    assert_eq!(said.out, "a b|$HOME|it's|");
+        .ok();
+    assert_eq!(said.stdout, "a b|$HOME|it's|");
 }
 
 #[tokio::test]
 async fn a_command_that_leaves_background_work_ends_at_once_and_leaves_it_alone() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
-    let said = sandbox.run(&["exec", "--", "sleep 300 & echo $!"]).await.expect_code(0);
-    let pid: u32 = said.out.trim().parse().unwrap();
+    let said = sandbox.run(&["exec", "--", "sleep 300 & echo $!"]).await.ok();
+    let pid: u32 = said.stdout.trim().parse().unwrap();
     assert!(alive(pid, None), "the background process was killed");
 }
 
@@ -100,7 +97,7 @@ async fn a_timeout_ends_the_whole_group_and_says_so() {
     sandbox
         .run(&["exec", "--timeout", "1", "--", "sleep 3123 & sleep 3123"])
         .await
-        .expect_code(124);
+        .exits(124);
     assert!(!sandbox.runs("3123"), "{:?}", sandbox.processes());
 }
 
@@ -109,9 +106,9 @@ async fn a_running_daemon_survives_a_second_start() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
     let pid = sandbox.daemon_pid().await;
-    let again = sandbox.run(&["start"]).await.expect_code(0);
-    assert!(again.out.contains("already running"), "{}", again.out);
-    let foreground = sandbox.run(&["start", "--foreground"]).await.expect_code(1);
-    assert!(foreground.err.contains(&pid.to_string()), "{}", foreground.err);
+    let again = sandbox.run(&["start"]).await.ok();
+    assert!(again.stdout.contains("already running"), "{}", again.stdout);
+    let foreground = sandbox.run(&["start", "--foreground"]).await.exits(1);
+    assert!(foreground.stderr.contains(&pid.to_string()), "{}", foreground.stderr);
     assert_eq!(sandbox.daemon_pid().await, pid);
 }

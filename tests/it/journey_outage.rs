@@ -20,15 +20,10 @@ async fn behind_a_proxy() -> (Sandbox, Sandbox, FaultProxy, String) {
     let proxy = FaultProxy::before(target).await;
     plane["url"] = proxy.url().into();
     let code = operator.json(&["control-plane", "pairing-code", "--json"]).await;
-    host.pair_with(&plane, code["code"].as_str().unwrap())
-        .await
-        .expect_code(0);
+    host.pair_with(&plane, code["code"].as_str().unwrap()).await.ok();
     let id = host.gateway_id().await;
     operator.allow(&id).await;
-    operator
-        .run(&["exec", "--gateway", &id, "--", "true"])
-        .await
-        .expect_code(0);
+    operator.run(&["exec", "--gateway", &id, "--", "true"]).await.ok();
     (operator, host, proxy, id)
 }
 
@@ -38,14 +33,14 @@ async fn jobs_are_served_while_the_websocket_is_cut_silent_or_refused() {
     let exec = ["exec", "--gateway", &id, "--", "echo served"];
     for round in 0..3 {
         proxy.cut_sockets();
-        assert_eq!(operator.run(&exec).await.expect_code(0).out, "served\n", "cut {round}");
+        assert_eq!(operator.run(&exec).await.ok().stdout, "served\n", "cut {round}");
     }
     proxy.half_open(true);
-    assert_eq!(operator.run(&exec).await.expect_code(0).out, "served\n");
+    assert_eq!(operator.run(&exec).await.ok().stdout, "served\n");
     proxy.half_open(false);
     proxy.sockets(Sockets::Refuse);
     proxy.cut_sockets();
-    assert_eq!(operator.run(&exec).await.expect_code(0).out, "served\n");
+    assert_eq!(operator.run(&exec).await.ok().stdout, "served\n");
     proxy.sockets(Sockets::Pass);
     eventually("the channel is joined again", || async {
         let status = host.json(&["status", "--json"]).await;
@@ -64,7 +59,7 @@ async fn a_lost_answer_to_claim_or_completion_changes_nothing() {
         operator
             .run(&["exec", "--gateway", &id, "--timeout", "60", "--", &command])
             .await
-            .expect_code(0);
+            .ok();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "once\n");
         std::fs::remove_file(&file).unwrap();
         assert!(proxy.has_lost_all(), "nothing was lost at {state}");
@@ -76,27 +71,14 @@ async fn queued_jobs_are_done_after_an_outage() {
     let (operator, _host, proxy, id) = behind_a_proxy().await;
     proxy.blackout(true);
     let file = operator.home().join("effects");
-    let resource = operator.resource_of(&id).await;
     let mut waiting = Vec::new();
     for number in 0..3 {
         let command = format!("echo {number} >> {}", file.display());
-        let payload = serde_json::json!({"resource_id": resource, "command": command}).to_string();
-        let submit = [
-            "job",
-            "submit",
-            "--type",
-            "shell_exec",
-            "--gateway",
-            &id,
-            "--payload",
-            &payload,
-            "--json",
-        ];
-        waiting.push(operator.json(&submit).await["id"].as_str().unwrap().to_owned());
+        waiting.push(operator.submit_shell(&id, &command).await);
     }
     proxy.blackout(false);
     for job in &waiting {
-        operator.run(&["job", "watch", job]).await.expect_code(0);
+        operator.run(&["job", "watch", job]).await.ok();
     }
     let mut done: Vec<_> = std::fs::read_to_string(&file)
         .unwrap()
@@ -111,22 +93,9 @@ async fn queued_jobs_are_done_after_an_outage() {
 async fn jobs_pushed_in_the_last_moment_run_after_the_outage() {
     let (operator, host, proxy, id) = behind_a_proxy().await;
     let daemon = host.daemon_pid().await;
-    let resource = operator.resource_of(&id).await;
-    let payload = serde_json::json!({"resource_id": resource, "command": "echo ran"}).to_string();
-    let submit = [
-        "job",
-        "submit",
-        "--type",
-        "shell_exec",
-        "--gateway",
-        &id,
-        "--payload",
-        &payload,
-        "--json",
-    ];
     // The daemon finds the events in its socket only when the control plane is gone already.
     kill(daemon, Signal::SIGSTOP).unwrap();
-    let job = operator.json(&submit).await["id"].as_str().unwrap().to_owned();
+    let job = operator.submit_shell(&id, "echo ran").await;
     proxy.blackout(true);
     kill(daemon, Signal::SIGCONT).unwrap();
     eventually("the daemon notices", || async {
@@ -135,7 +104,7 @@ async fn jobs_pushed_in_the_last_moment_run_after_the_outage() {
     })
     .await;
     proxy.blackout(false);
-    assert_eq!(operator.run(&["job", "watch", &job]).await.expect_code(0).out, "ran\n");
+    assert_eq!(operator.run(&["job", "watch", &job]).await.ok().stdout, "ran\n");
 }
 
 #[tokio::test]
@@ -149,11 +118,8 @@ async fn a_daemon_outlives_its_control_plane() {
         (status["daemon"]["state"] == "offline").then_some(())
     })
     .await;
-    sandbox.run(&["exec", "--", "true"]).await.expect_code(4);
-    sandbox.run(&["up", "--detach"]).await.expect_code(0);
-    assert_eq!(
-        sandbox.run(&["exec", "--", "echo back"]).await.expect_code(0).out,
-        "back\n"
-    );
+    sandbox.run(&["exec", "--", "true"]).await.exits(4);
+    sandbox.run(&["up", "--detach"]).await.ok();
+    assert_eq!(sandbox.run(&["exec", "--", "echo back"]).await.ok().stdout, "back\n");
     assert_eq!(sandbox.daemon_pid().await, daemon, "the daemon was not restarted");
 }

@@ -1,9 +1,8 @@
 //! Two homes: the control plane and its operator in one, a paired host in the other.
 
-use serde_json::json;
-
 use crate::support::eventually::eventually;
-use crate::support::sandbox::{Said, Sandbox};
+use crate::support::home::Done;
+use crate::support::sandbox::Sandbox;
 
 struct Homes {
     operator: Sandbox,
@@ -23,13 +22,13 @@ impl Homes {
         created["code"].as_str().unwrap().to_owned()
     }
 
-    async fn pair(&self, code: &str) -> Said {
+    async fn pair(&self, code: &str) -> Done {
         self.host.pair_with(&self.operator.plane(), code).await
     }
 
     /// Pairs the host; gives its gateway id.
     async fn paired(&self) -> String {
-        self.pair(&self.code().await).await.expect_code(0);
+        self.pair(&self.code().await).await.ok();
         self.host.gateway_id().await
     }
 }
@@ -38,22 +37,9 @@ impl Homes {
 async fn jobs_cross_from_one_home_to_the_other() {
     let homes = Homes::new().await;
     let id = homes.paired().await;
-    let resource = homes.operator.resource_of(&id).await;
-    let payload = json!({"resource_id": resource, "command": "echo $HOME"}).to_string();
-    let submit = [
-        "job",
-        "submit",
-        "--type",
-        "shell_exec",
-        "--gateway",
-        &id,
-        "--payload",
-        &payload,
-        "--json",
-    ];
-    let refused = homes.operator.json(&submit).await;
-    let watch = ["job", "watch", refused["id"].as_str().unwrap()];
-    homes.operator.run(&watch).await.expect_code(6);
+    let refused = homes.operator.submit_shell(&id, "echo $HOME").await;
+    let watch = ["job", "watch", &refused];
+    homes.operator.run(&watch).await.exits(6);
 
     homes.operator.allow(&id).await;
     let home = homes.host.home().to_str().unwrap();
@@ -61,11 +47,10 @@ async fn jobs_cross_from_one_home_to_the_other() {
         .operator
         .run(&["exec", "--gateway", &id, "--", "echo $HOME"])
         .await;
-    assert_eq!(said.expect_code(0).out.trim(), home);
-    let job = homes.operator.json(&submit).await;
-    let job = job["id"].as_str().unwrap();
-    homes.operator.run(&["job", "watch", job]).await.expect_code(0);
-    let shown = homes.operator.json(&["job", "show", job, "--json"]).await;
+    assert_eq!(said.ok().stdout.trim(), home);
+    let job = homes.operator.submit_shell(&id, "echo $HOME").await;
+    homes.operator.run(&["job", "watch", &job]).await.ok();
+    let shown = homes.operator.json(&["job", "show", &job, "--json"]).await;
     assert_eq!(shown["result"]["stdout"].as_str().unwrap().trim(), home);
 }
 
@@ -78,7 +63,7 @@ async fn a_running_job_is_cancelled_across_homes_with_its_tree() {
         .operator
         .start(&["exec", "--gateway", &id, "--", "sleep 4321 & sleep 4321"]);
     let job = homes.operator.running_job().await;
-    homes.operator.run(&["job", "cancel", &job]).await.expect_code(0);
+    homes.operator.run(&["job", "cancel", &job]).await.ok();
     assert!(!watching.wait().await.unwrap().success());
     eventually("the tree is gone", || async {
         (!homes.host.runs("4321")).then_some(())
@@ -92,15 +77,15 @@ async fn a_running_job_is_cancelled_across_homes_with_its_tree() {
 async fn wrong_and_used_codes_are_refused_and_nothing_is_written() {
     let homes = Homes::new().await;
     let session = homes.host.state_dir().join("gateway.json");
-    let wrong = homes.pair("NOT-A-CODE").await.expect_code(1);
-    assert!(wrong.err.contains("ERROR"), "{}", wrong.err);
+    let wrong = homes.pair("NOT-A-CODE").await.exits(1);
+    assert!(wrong.stderr.contains("ERROR"), "{}", wrong.stderr);
     assert!(!session.exists());
     let code = homes.code().await;
-    homes.pair(&code).await.expect_code(0);
-    homes.host.run(&["unpair"]).await.expect_code(0);
+    homes.pair(&code).await.ok();
+    homes.host.run(&["unpair"]).await.ok();
     assert!(!session.exists());
-    let used = homes.pair(&code).await.expect_code(1);
-    assert!(used.err.to_lowercase().contains("used"), "{}", used.err);
+    let used = homes.pair(&code).await.exits(1);
+    assert!(used.stderr.to_lowercase().contains("used"), "{}", used.stderr);
     assert!(!session.exists());
 }
 
@@ -108,6 +93,6 @@ async fn wrong_and_used_codes_are_refused_and_nothing_is_written() {
 async fn a_paired_host_is_not_paired_again_by_accident() {
     let homes = Homes::new().await;
     homes.paired().await;
-    let refused = homes.pair(&homes.code().await).await.expect_code(1);
-    assert!(refused.err.contains("--force"), "{}", refused.err);
+    let refused = homes.pair(&homes.code().await).await.exits(1);
+    assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
 }

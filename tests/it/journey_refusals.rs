@@ -8,13 +8,17 @@ use crate::support::sandbox::Sandbox;
 async fn a_host_that_refuses_is_named_with_the_command_that_changes_it() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
-    sandbox.run(&["full-control", "disable"]).await.expect_code(0);
-    let refused = sandbox.run(&["exec", "--", "id"]).await.expect_code(6);
-    assert!(refused.err.contains("gateway full-control enable"), "{}", refused.err);
-    assert!(!refused.out.contains("uid="), "{}", refused.out);
-    sandbox.run(&["full-control", "enable"]).await.expect_code(0);
-    let allowed = sandbox.run(&["exec", "--", "id"]).await.expect_code(0);
-    assert!(allowed.out.contains("uid="), "{}", allowed.out);
+    sandbox.run(&["full-control", "disable"]).await.ok();
+    let refused = sandbox.run(&["exec", "--", "id"]).await.exits(6);
+    assert!(
+        refused.stderr.contains("gateway full-control enable"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!refused.stdout.contains("uid="), "{}", refused.stdout);
+    sandbox.run(&["full-control", "enable"]).await.ok();
+    let allowed = sandbox.run(&["exec", "--", "id"]).await.ok();
+    assert!(allowed.stdout.contains("uid="), "{}", allowed.stdout);
 }
 
 #[tokio::test]
@@ -26,31 +30,31 @@ async fn a_team_that_refuses_is_named_with_the_command_that_changes_it() {
     sandbox
         .run(&["control-plane", "gateway", "full-control", id, "off"])
         .await
-        .expect_code(0);
-    let refused = sandbox.run(&["exec", "--", "id"]).await.expect_code(6);
+        .ok();
+    let refused = sandbox.run(&["exec", "--", "id"]).await.exits(6);
     assert!(
-        refused.err.contains("gateway control-plane gateway full-control"),
+        refused.stderr.contains("gateway control-plane gateway full-control"),
         "{}",
-        refused.err
+        refused.stderr
     );
 }
 
 #[tokio::test]
 async fn a_resource_without_machine_control_is_named() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["up", "--detach"]).await.expect_code(0);
+    sandbox.run(&["up", "--detach"]).await.ok();
     let gateways = sandbox.json(&["control-plane", "gateway", "list", "--json"]).await;
     let id = gateways[0]["id"].as_str().unwrap();
-    sandbox.run(&["full-control", "enable"]).await.expect_code(0);
+    sandbox.run(&["full-control", "enable"]).await.ok();
     sandbox
         .run(&["control-plane", "gateway", "full-control", id, "on"])
         .await
-        .expect_code(0);
-    let refused = sandbox.run(&["exec", "--", "id"]).await.expect_code(6);
+        .ok();
+    let refused = sandbox.run(&["exec", "--", "id"]).await.exits(6);
     assert!(
-        refused.err.contains("gateway control-plane resource"),
+        refused.stderr.contains("gateway control-plane resource"),
         "{}",
-        refused.err
+        refused.stderr
     );
 }
 
@@ -62,7 +66,7 @@ async fn an_unknown_job_type_fails_with_its_name() {
         .json(&["job", "submit", "--type", "time_travel", "--payload", "{}", "--json"])
         .await;
     let id = job["id"].as_str().unwrap();
-    sandbox.run(&["job", "watch", id]).await.expect_code(1);
+    sandbox.run(&["job", "watch", id]).await.exits(1);
     let shown = sandbox.json(&["job", "show", id, "--json"]).await;
     assert_eq!(shown["error"], "Unsupported job type: time_travel");
     assert_eq!(
@@ -78,7 +82,7 @@ async fn a_diagnostic_completes_without_any_provider() {
     let job = sandbox.json(&["job", "submit", "--type", "diagnostic", "--json"]).await;
     let id = job["id"].as_str().unwrap();
     // Exit 1 says that no provider is usable; the job itself worked.
-    sandbox.run(&["job", "watch", id]).await.expect_code(1);
+    sandbox.run(&["job", "watch", id]).await.exits(1);
     let shown = sandbox.json(&["job", "show", id, "--json"]).await;
     assert_eq!(
         (&shown["status"], &shown["error"]),

@@ -323,7 +323,9 @@ mod linux {
             check(source, &exit.stderr, &exit.stdout);
         }
         let growth = peak_rss_kb() - before;
-        assert!(growth < 8_000, "grew by {growth} kB");
+        // The limit, once more while the allocator moves the growing buffer, and the code that is paged in meanwhile.
+        // An unbounded capture would grow by 100,000 kB.
+        assert!(growth < 20_000, "grew by {growth} kB");
     }
 
     fn check(source: &str, full: &Captured, empty: &Captured) {

@@ -333,7 +333,9 @@ mod linux {
         }
         assert_eq!(sent_length(result), 2 * 3 * 5_000_000);
         let growth = peak_rss_kb() - before;
-        assert!(growth < 14_000, "grew by {growth} kB");
+        // Two streams of 5,000 kB, once more while the allocator moves them, and the code that is paged in meanwhile.
+        // One copy with its escapes would be 30,000 kB more.
+        assert!(growth < 30_000, "grew by {growth} kB");
     }
 
     /// Length of the output in the streamed result, every chunk dropped after it was made.

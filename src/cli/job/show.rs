@@ -60,7 +60,7 @@ fn print(row: &Value, cx: &Context) {
 
 /// `push` or `poll`: written by the gateway when it took the job.
 fn ingress(row: &Value) -> Option<&str> {
-    text(row, "/debug/ingress").or_else(|| text(row, "/debug/timeline/ingress"))
+    text(row, "/debug/ingress")
 }
 
 /// Every transition in the order it happens; the clock column says who wrote the time.
@@ -75,11 +75,10 @@ fn steps(row: &Value) -> Vec<Vec<String>> {
         ("completed", "/completed_at", "gateway"),
         ("last change", "/updated_at", "control plane"),
     ];
-    let nested = |pointer: &str| pointer.replacen("/debug/", "/debug/timeline/", 1);
     STEPS
         .iter()
         .filter_map(|(step, pointer, clock)| {
-            let time = text(row, pointer).or_else(|| text(row, &nested(pointer)))?;
+            let time = text(row, pointer)?;
             Some(vec![
                 (*step).to_owned(),
                 shown(time),
@@ -126,12 +125,5 @@ mod tests {
                 "claimed t2  gateway"
             ]
         );
-    }
-
-    #[test]
-    fn a_nested_timeline_is_read_too() {
-        let row = json!({"debug": {"timeline": {"ingress": "poll", "finished_at": "t9"}}});
-        assert_eq!(ingress(&row), Some("poll"));
-        assert_eq!(steps(&row).len(), 1);
     }
 }

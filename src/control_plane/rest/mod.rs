@@ -59,11 +59,7 @@ async fn table(
     parameters: Parameters,
     request: Request,
 ) -> Response {
-    let claims = request
-        .extensions()
-        .get::<Claims>()
-        .cloned()
-        .unwrap_or_else(Claims::anon);
+    let claims = claims_of(&request);
     let anonymous = claims.is_anonymous();
     let method = request.method().clone();
     let outcome = match prepare(store, &name, parameters, (request.headers(), claims)) {
@@ -132,12 +128,17 @@ async fn body(request: Request) -> Result<Bytes, Refusal> {
     }
 }
 
-async fn call(Path(function): Path<String>, request: Request) -> Response {
-    let claims = request
+/// What the gate before this room found out about the caller.
+fn claims_of(request: &Request) -> Claims {
+    request
         .extensions()
         .get::<Claims>()
         .cloned()
-        .unwrap_or_else(Claims::anon);
+        .unwrap_or_else(Claims::anon)
+}
+
+async fn call(Path(function): Path<String>, request: Request) -> Response {
+    let claims = claims_of(&request);
     let anonymous = claims.is_anonymous();
     let outcome = async {
         headers::profile(request.headers())?;

@@ -2,11 +2,15 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
+
+use crate::support::process_list;
 
 /// How long a server may take to say that it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
@@ -34,21 +38,40 @@ impl Done {
     /// This, if it ended with that exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 }
 
-/// A temporary home. Whatever still runs in it is stopped when it goes.
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// A temporary home. Whatever still runs in it is ended when it goes.
+#[derive(Debug)]
 pub(crate) struct Home {
     dir: tempfile::TempDir,
+    extra_env: Vec<(String, String)>,
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            extra_env: Vec::new(),
         }
+    }
+
+    /// Sets a variable for every later command, and for what it starts.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.extra_env.retain(|(known, _)| known != name);
+        self.extra_env.push((name.to_owned(), value.to_owned()));
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -60,19 +83,26 @@ impl Home {
         self.path().join(".panorama/gateway")
     }
 
+    /// The program with an environment that holds nothing of the test's own but `PATH`.
     #[expect(
         clippy::disallowed_methods,
         reason = "the program under test is started as a person starts it"
     )]
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
         command
-            .args(args)
             .env_clear()
             .env("HOME", self.path())
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", std::env::var("PATH").unwrap())
+            .envs(self.extra_env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path())
             .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.program();
+        command.args(args);
         command
     }
 
@@ -112,6 +142,20 @@ impl Home {
         self.serve_at(address["url"].as_str().unwrap().trim_start_matches("http://"))
     }
 
+    /// Every process whose environment names this home.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        process_list::with_variable(&self.variable())
+    }
+
+    /// Whether a process of this home has `word` in its command line.
+    pub(crate) fn runs(&self, word: &str) -> bool {
+        process_list::any_runs(word, &self.variable())
+    }
+
+    fn variable(&self) -> String {
+        format!("HOME={}", self.path().display())
+    }
+
     fn serve_at(&self, listen: &str) -> Plane {
         let args = ["control-plane", "serve", "--listen", listen];
         let mut child = self
@@ -149,8 +193,9 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if self.state().exists() {
-            self.gateway(&["stop", "--now"]);
+        for pid in self.processes() {
+            // Gone already is as good as killed.
+            let _already_gone = kill(pid, Signal::SIGKILL).is_err();
         }
     }
 }
@@ -171,10 +216,5 @@ impl Drop for Plane {
 }
 
 fn finish(child: Child) -> Done {
-    let output = child.wait_with_output().unwrap();
-    Done {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Done::from(child.wait_with_output().unwrap())
 }

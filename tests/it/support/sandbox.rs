@@ -1,61 +1,34 @@
-//! A home of its own for the real binary, and the promise that nothing started in it is left behind.
+//! What a journey through the built program does, each step awaited under a deadline.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::support::eventually::eventually;
-use crate::support::process_list;
+use crate::support::home::{Done, Home};
 
 /// How long one command of the binary may take before the test fails.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// What a finished command said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) status: ExitStatus,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Said {
-    pub(crate) fn code(&self) -> i32 {
-        self.status.code().unwrap_or(-1)
-    }
-
-    /// Fails the test with everything the command said unless it exited with `code`.
-    #[track_caller]
-    pub(crate) fn expect_code(self, code: i32) -> Self {
-        assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
-        self
-    }
-}
-
-/// A temporary HOME in which the built binary runs.
+/// A [`Home`] whose commands are awaited, and what a journey does in it.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    home: tempfile::TempDir,
-    extra_env: Vec<(String, String)>,
+    home: Home,
 }
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        Self {
-            home: tempfile::tempdir().unwrap(),
-            extra_env: Vec::new(),
-        }
+        Self { home: Home::new() }
     }
 
     /// Sets a variable for every later command, and for what it starts.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
-        self.extra_env.retain(|(known, _)| known != name);
-        self.extra_env.push((name.to_owned(), value.to_owned()));
+        self.home.set_env(name, value);
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -63,46 +36,28 @@ impl Sandbox {
     }
 
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.home().join(".panorama/gateway")
+        self.home.state()
     }
 
-    /// The binary with an environment that holds nothing of the test's own.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests start the real binary; PATH and the profile directory come from outside"
-    )]
+    /// The program; it is killed when its handle is dropped.
     pub(crate) fn command<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        command
-            .args(args)
-            .env_clear()
-            .env("HOME", self.home())
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        command
-            .env("PATH", std::env::var("PATH").unwrap())
-            .current_dir(self.home());
-        command.envs(self.extra_env.iter().map(|(name, value)| (name, value)));
+        let mut command = Command::from(self.home.program());
+        command.args(args).kill_on_drop(true);
         command
     }
 
     /// Runs a command to its end.
-    pub(crate) async fn run(&self, args: &[&str]) -> Said {
+    pub(crate) async fn run(&self, args: &[&str]) -> Done {
         let output = tokio::time::timeout(COMMAND_LIMIT, self.command(args).output())
             .await
             .unwrap_or_else(|_| panic!("`gateway {}` did not end", args.join(" ")))
             .unwrap();
-        Said {
-            status: output.status,
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Done::from(output)
     }
 
     /// Runs a command that must succeed and reads its JSON answer.
     pub(crate) async fn json(&self, args: &[&str]) -> Value {
-        let said = self.run(args).await.expect_code(0);
-        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error} in {}", said.out))
+        self.run(args).await.ok().json()
     }
 
     /// Starts a command and leaves it running; it is killed when dropped.
@@ -116,7 +71,7 @@ impl Sandbox {
 
     /// `gateway up --detach --full-control`: control plane, daemon and every layer of machine control.
     pub(crate) async fn up(&self) {
-        self.run(&["up", "--detach", "--full-control"]).await.expect_code(0);
+        self.run(&["up", "--detach", "--full-control"]).await.ok();
     }
 
     /// Id of the remote shell resource of a gateway, seen from the home of the control plane.
@@ -137,18 +92,28 @@ impl Sandbox {
     pub(crate) async fn allow(&self, gateway: &str) {
         self.run(&["control-plane", "gateway", "full-control", gateway, "on"])
             .await
-            .expect_code(0);
+            .ok();
         let resource = self.resource_of(gateway).await;
         self.run(&["control-plane", "resource", "full-control", &resource, "on"])
             .await
-            .expect_code(0);
+            .ok();
     }
 
     /// Pairs this home with a control plane on loopback, the host's own layer of machine control on.
-    pub(crate) async fn pair_with(&self, plane: &Value, code: &str) -> Said {
+    pub(crate) async fn pair_with(&self, plane: &Value, code: &str) -> Done {
         let (url, key) = (plane["url"].as_str().unwrap(), plane["anon_key"].as_str().unwrap());
         self.run(&["pair", code, "--supabase-url", url, "--anon-key", key, "--full-control"])
             .await
+    }
+
+    /// Writes a `shell_exec` job for a gateway, watched by nobody; gives its id.
+    pub(crate) async fn submit_shell(&self, gateway: &str, command: &str) -> String {
+        let resource = self.resource_of(gateway).await;
+        let payload = json!({"resource_id": resource, "command": command}).to_string();
+        let typed = ["job", "submit", "--type", "shell_exec"];
+        let job = ["--gateway", gateway, "--payload", &payload, "--json"];
+        let row = self.json(&[typed.as_slice(), &job].concat()).await;
+        row["id"].as_str().unwrap().to_owned()
     }
 
     /// Waits until the newest job runs; gives its id.
@@ -177,18 +142,13 @@ impl Sandbox {
             .to_owned()
     }
 
-    fn variable(&self) -> String {
-        format!("HOME={}", self.home().display())
-    }
-
-    /// Every process whose environment names this home.
     pub(crate) fn processes(&self) -> Vec<Pid> {
-        process_list::with_variable(&self.variable())
+        self.home.processes()
     }
 
     /// Whether a process of this home has `word` in its command line.
     pub(crate) fn runs(&self, word: &str) -> bool {
-        process_list::any_runs(word, &self.variable())
+        self.home.runs(word)
     }
 
     /// Pid of the running daemon.
@@ -198,14 +158,5 @@ impl Sandbox {
             .as_i64()
             .unwrap_or_else(|| panic!("no daemon in {status}"));
         Pid::from_raw(i32::try_from(pid).unwrap())
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        for pid in self.processes() {
-            // Gone already is as good as killed.
-            let _already_gone = kill(pid, Signal::SIGKILL).is_err();
-        }
     }
 }
