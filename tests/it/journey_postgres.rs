@@ -53,9 +53,7 @@ async fn a_daemon_is_paired_and_works_for_a_control_plane_on_postgres() {
     ];
     operator.run(&login).await.ok();
 
-    host.pair_with(&plane, code["code"].as_str().unwrap())
-        .await
-        .ok();
+    host.pair_with(&plane, code["code"].as_str().unwrap()).await.ok();
     host.run(&["start"]).await.ok();
     let id = host.gateway_id().await;
     let refused = operator.run(&["exec", "--", "id"]).await.exits(6);
