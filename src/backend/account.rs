@@ -1,4 +1,4 @@
-//! Who the login is, and its end.
+//! Whether somebody is there, who the login is, and its end.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -14,6 +14,15 @@ use crate::backend::http::Request;
 pub async fn user(client: &Client) -> Result<Value, BackendError> {
     let url = client.http().endpoint().at("/auth/v1/user");
     client.send(&Request::new(Method::GET, "user", url)).await?.json()
+}
+
+/// Whether the embedded control plane is alive; hosted ones have no such path.
+///
+/// # Errors
+/// [`BackendError`] as for every request.
+pub async fn health(client: &Client) -> Result<(), BackendError> {
+    let url = client.http().endpoint().at("/health");
+    client.send(&Request::new(Method::GET, "health", url)).await.map(drop)
 }
 
 /// Ends the session on the backend: its refresh token is worth nothing afterwards.

@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub(crate) enum Started {
     /// It ran before.
-    Already(Option<DaemonStatus>),
+    Already(DaemonStatus),
     /// It takes jobs.
     Ready(DaemonStatus),
     /// It runs and keeps trying.
@@ -45,9 +45,8 @@ pub(crate) fn report(started: &Started, cx: &Context) -> Exit {
     let pid = |status: &DaemonStatus| status.pid;
     match started {
         Started::Already(status) => {
-            let pid = status.as_ref().map(pid).or_else(|| cx.daemon_pid());
             cx.out
-                .info("Gateway already running", &Details::new().maybe_verbose("PID", pid));
+                .info("Gateway already running", &Details::new().verbose("PID", pid(status)));
             Exit::OK
         }
         Started::Ready(status) => {
@@ -75,13 +74,40 @@ pub(crate) fn report(started: &Started, cx: &Context) -> Exit {
 
 /// Starts the daemon unless it runs, and waits for it.
 pub(crate) async fn start(args: &StartArgs, cx: &Context) -> Result<Started, CliError> {
-    if cx.daemon_pid().is_some() {
-        return Ok(Started::Already(local::status(&cx.paths.socket()).await.ok().flatten()));
+    if let Some(status) = incumbent(cx).await? {
+        return Ok(Started::Already(status));
     }
     cx.paired()?;
     cx.backend_for_start(&args.backend)?;
     let child = spawn(args, cx)?;
     wait(child, cx).await
+}
+
+/// The daemon that runs, once it has said so itself. A held lock alone proves nothing: its holder may have been killed
+/// a moment ago, or be on its way out.
+async fn incumbent(cx: &Context) -> Result<Option<DaemonStatus>, CliError> {
+    let deadline = Instant::now() + READY_WITHIN;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        let Some(pid) = cx.daemon_pid() else { return Ok(None) };
+        let status = local::status(&cx.paths.socket()).await.ok().flatten();
+        match status {
+            Some(status) if status.state != DaemonState::Draining => return Ok(Some(status)),
+            Some(_) | None if Instant::now() < deadline => {}
+            Some(_) => return Err(unwilling(pid, "it is stopping, and waits for its jobs")),
+            None => return Err(unwilling(pid, "it does not answer")),
+        }
+    }
+}
+
+fn unwilling(pid: u32, why: &str) -> CliError {
+    CliError::with(
+        Exit::STILL_RUNNING,
+        "Another gateway process holds this state directory.",
+    )
+    .detail(format!("PID {pid}: {why}"))
+    .hint("gateway stop --now ends it")
 }
 
 /// Waits for a daemon that somebody else started.
@@ -91,7 +117,7 @@ pub(crate) async fn wait_running(cx: &Context) -> Result<Started, CliError> {
     loop {
         look.tick().await;
         match settled(cx).await? {
-            Some(status) => return Ok(Started::Already(Some(status))),
+            Some(status) => return Ok(Started::Already(status)),
             None if cx.daemon_pid().is_none() => return Err(ended(None, cx)),
             None if Instant::now() >= deadline => return Ok(Started::Waiting(None)),
             None => {}

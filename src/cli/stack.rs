@@ -45,22 +45,16 @@ pub(crate) struct Stack {
 /// Makes sure that control plane and daemon run here and belong together.
 pub(crate) async fn ensure(wants: &Wants, cx: &Context) -> Result<Stack, CliError> {
     check_no_other_pairing(cx)?;
-    let plane = match address::running(cx) {
-        Some(plane) => plane,
-        None => boot::start(cx).await?,
-    };
+    let plane = boot::ensure(cx).await?;
     ensure_operator(&plane, cx).await?;
     let session = match cx.sessions().load()? {
         Some(session) => session,
         None => pair(&plane, cx).await?,
     };
     let changed = wants.full_control && allow(&session, cx).await?;
-    let ran = cx.daemon_pid().is_some();
-    let daemon = if ran {
-        launch::wait_running(cx).await?
-    } else {
-        launch::start(&StartArgs::default(), cx).await?
-    };
+    let daemon = launch::start(&StartArgs::default(), cx).await?;
+    let ran = matches!(daemon, Started::Already(_));
+    let daemon = if ran { launch::wait_running(cx).await? } else { daemon };
     if changed && ran {
         full_control::tell_daemon(cx).await;
         until_told(&session, cx).await?;

@@ -1,6 +1,13 @@
 //! One daemon per state directory, and a start that tells the truth.
 
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Stdio;
+
+use gateway::state::fs::OwnerDir;
+use gateway::state::lock::StateLock;
+use serde_json::Value;
 
 use crate::support::home::Home;
 
@@ -11,7 +18,7 @@ fn paired() -> Home {
     home
 }
 
-fn pid(home: &Home) -> serde_json::Value {
+fn pid(home: &Home) -> Value {
     home.gateway(&["status", "--json"]).ok().json()["pid"].clone()
 }
 
@@ -44,6 +51,54 @@ fn a_second_foreground_start_names_the_holder() {
     assert!(done.stderr.contains(&format!("PID {holder}")), "{done:?}");
     assert_eq!(pid(&home), holder);
     assert_eq!(home.gateway(&["start"]).ok().stdout, "Gateway already running\n");
+}
+
+/// Takes a lock as a running process of ours does. Let go after somebody asked and before an answer, it is the lock of
+/// one that was killed with the question in its ear.
+fn hold(dir: &Path, lock: &str) -> StateLock {
+    StateLock::acquire(&OwnerDir::open(dir).unwrap().unwrap(), lock).unwrap()
+}
+
+#[test]
+fn a_start_beside_a_dying_daemon_starts_another() {
+    let home = paired();
+    home.gateway(&["stop"]).ok();
+    let plane = home.serve_again();
+    let lock = hold(&home.state(), "gateway.lock");
+    let socket = UnixListener::bind(home.state().join("gateway.sock")).unwrap();
+    let mut start = home.command(&["start"]).stdout(Stdio::null()).spawn().unwrap();
+    let asker = socket.accept().unwrap();
+    drop((lock, socket, asker));
+    assert!(start.wait().unwrap().success());
+    assert!(pid(&home).is_u64());
+    home.gateway(&["stop", "--now"]).ok();
+    drop(plane);
+}
+
+#[test]
+fn an_up_beside_a_dying_control_plane_starts_another() {
+    let home = paired();
+    home.gateway(&["stop"]).ok();
+    let dir = home.state().join("control-plane");
+    let file = dir.join("address.json");
+    let mut address: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let listen = address["url"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("http://")
+        .to_owned();
+    address["pid"] = std::process::id().into();
+    let owner_dir = OwnerDir::open(&dir).unwrap().unwrap();
+    owner_dir
+        .replace("address.json", address.to_string().as_bytes())
+        .unwrap();
+    let lock = hold(&dir, "serving.lock");
+    let socket = TcpListener::bind(listen).unwrap();
+    let mut up = home.command(&["up", "--detach"]).stdout(Stdio::null()).spawn().unwrap();
+    let asker = socket.accept().unwrap();
+    drop((lock, socket, asker));
+    assert!(up.wait().unwrap().success());
+    assert!(pid(&home).is_u64());
 }
 
 #[test]

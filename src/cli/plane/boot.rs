@@ -3,12 +3,17 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::backend::account;
+use crate::backend::auth::Auth;
+use crate::backend::client::Client;
+use crate::backend::http::{Endpoint, Http};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
 use crate::cli::plane::address::{self, PlaneAddress};
+use crate::domain::secret::Secret;
 use crate::process::daemon::{DetachedSpec, spawn_detached};
 use crate::process::env::ChildEnv;
 use crate::state::fs::OwnerDir;
@@ -17,9 +22,36 @@ use crate::state::fs::OwnerDir;
 const LOG: &str = "control-plane.log";
 const UP_WITHIN: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A control plane on the same machine answers at once or not at all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// The one that runs, once it has answered, else a new one. A held lock alone proves nothing: its holder may have been
+/// killed a moment ago.
+pub(crate) async fn ensure(cx: &Context) -> Result<PlaneAddress, CliError> {
+    let deadline = Instant::now() + UP_WITHIN;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        match address::running(cx) {
+            None => return start(cx).await,
+            Some(address) if answers(&address).await => return Ok(address),
+            Some(address) if Instant::now() >= deadline => return Err(silent(&address)),
+            Some(_) => {}
+        }
+    }
+}
+
+fn silent(address: &PlaneAddress) -> CliError {
+    CliError::with(
+        Exit::STILL_RUNNING,
+        "The control plane of this machine does not answer.",
+    )
+    .detail(format!("PID {} at {}", address.pid, address.url))
+    .hint("gateway stop ends it")
+}
 
 /// Starts it and waits until it answers.
-pub(crate) async fn start(cx: &Context) -> Result<PlaneAddress, CliError> {
+async fn start(cx: &Context) -> Result<PlaneAddress, CliError> {
     cx.out.progress("Starting the control plane...");
     cx.state_dir()?;
     let dir = OwnerDir::open_or_create(&cx.paths.control_plane_dir())?;
@@ -37,7 +69,7 @@ pub(crate) async fn start(cx: &Context) -> Result<PlaneAddress, CliError> {
     loop {
         look.tick().await;
         if let Some(address) = address::running(cx)
-            && answers(&address.url).await
+            && answers(&address).await
         {
             return Ok(address);
         }
@@ -74,11 +106,13 @@ fn arguments(listen: &str, cx: &Context) -> Vec<OsString> {
     words
 }
 
-async fn answers(url: &str) -> bool {
-    match url.strip_prefix("http://") {
-        Some(listen) => TcpStream::connect(listen).await.is_ok(),
-        None => false,
-    }
+async fn answers(address: &PlaneAddress) -> bool {
+    let key = Secret::new(&*address.anon_key);
+    let http = Endpoint::new(&address.url, key.clone()).and_then(Http::new);
+    let Ok(http) = http else { return false };
+    let client = Client::new(http, Auth::fixed(key));
+    let asked = tokio::time::timeout(ANSWER_WITHIN, account::health(&client)).await;
+    matches!(asked, Ok(Ok(())))
 }
 
 fn not_started(listen: &str, dir: &OwnerDir, cx: &Context) -> CliError {
