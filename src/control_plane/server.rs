@@ -119,7 +119,7 @@ pub async fn serve(
     let feed = store.change_feed().await.map_err(ServeError::ChangeLog)?;
     let (hub, stop, tasks) = (Hub::default(), CancellationToken::new(), TaskTracker::new());
     tasks.spawn(feed::run(feed, hub.clone(), stop.clone()));
-    let realtime = Realtime::new(auth.clone(), hub, tasks.clone(), stop.clone());
+    let realtime = Realtime::new(auth.clone(), store.clone(), hub, tasks.clone(), stop.clone());
     let app = app(&store, &auth).merge(realtime.router());
     let bound = Bound {
         address,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway::control_plane::auth::Lives;
+use gateway::control_plane::registry::TEAMS;
+use gateway::control_plane::store::Store;
 use gateway::wire::phoenix::Vsn;
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
@@ -394,4 +396,22 @@ async fn a_client_that_does_not_read_is_cut_off_alone() {
     }
     assert!(heard < 80, "all of it was kept for a client that does not read");
     quick.assert_silent().await;
+}
+
+#[tokio::test]
+async fn what_was_there_before_the_join_is_not_heard_on_postgres() {
+    let plane = Plane::start(On::Postgres).await;
+    let (gateway, operator) = (plane.pair("a").await, plane.operator().await);
+    // Until somebody's open transaction ends, the log shows nothing that came later.
+    let store = Store::open(&plane.database).await.unwrap();
+    let mut slow = store.begin().await.unwrap();
+    slow.insert_row(&TEAMS, &json!({"name": "slow"})).await.unwrap();
+    plane.insert("gateway_jobs", &operator, &job(&gateway, "before")).await;
+    let mut socket = Socket::open(&plane, Vsn::V2).await;
+    socket
+        .join("realtime:x", &gateway.access, inserts("status=eq.queued"))
+        .await;
+    let row = plane.insert("gateway_jobs", &operator, &job(&gateway, "after")).await;
+    slow.commit().await.unwrap();
+    assert_eq!(socket.change().await["data"]["record"]["id"], row["id"]);
 }

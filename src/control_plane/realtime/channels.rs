@@ -14,6 +14,7 @@ use crate::control_plane::keys;
 use crate::control_plane::realtime::bindings::{self, Binding};
 use crate::control_plane::realtime::frames::{self, Push, Refusal};
 use crate::control_plane::realtime::hub::{Hub, Outbox, Registration, Subscription};
+use crate::control_plane::store::Store;
 use crate::domain::secret::Secret;
 use crate::wire::phoenix::Frame;
 
@@ -38,6 +39,7 @@ struct Channel {
 #[derive(Debug)]
 pub struct Channels {
     auth: Auth,
+    store: Store,
     hub: Hub,
     outbox: Outbox,
     joined: HashMap<Arc<str>, Channel>,
@@ -47,9 +49,10 @@ pub struct Channels {
 impl Channels {
     /// A socket with no channel yet, whose changes go to `outbox`.
     #[must_use]
-    pub fn new(auth: Auth, hub: Hub, outbox: Outbox) -> Self {
+    pub fn new(auth: Auth, store: Store, hub: Hub, outbox: Outbox) -> Self {
         Self {
             auth,
+            store,
             hub,
             outbox,
             joined: HashMap::new(),
@@ -165,7 +168,7 @@ impl Channels {
         self.generations += 1;
         // Listening starts here, before anything is announced: nothing can fall between the two.
         let (topic, bindings): (Arc<str>, Arc<[Binding]>) = (Arc::from(message.topic.as_str()), bindings.into());
-        let registration = self.listen(&topic, self.generations, claims.clone(), &bindings);
+        let registration = self.listen(&topic, self.generations, claims.clone(), &bindings).await?;
         self.joined.insert(
             topic,
             Channel {
@@ -208,31 +211,48 @@ impl Channels {
             Err(Refusal::Unavailable) => return Vec::new(),
             Err(refusal) => return self.shut(&topic, &refusal.to_string()),
         };
-        let Some(mut channel) = self.joined.remove(&topic) else {
+        // Somebody else listens now: subscribe anew under the new rights, then say so.
+        let heir = if channel.claims.role == claims.role {
+            None
+        } else {
+            let heir = self.listen(&topic, channel.generation, claims.clone(), &channel.bindings);
+            match heir.await {
+                Ok(registration) => Some(registration),
+                Err(refusal) => return self.shut(&topic, &refusal.to_string()),
+            }
+        };
+        let Some(channel) = self.joined.get_mut(&topic) else {
             return Vec::new();
         };
-        let mut out = Vec::new();
-        if channel.claims.role != claims.role {
-            // Somebody else listens now: subscribe anew under the new rights, then say so.
-            channel._registration = self.listen(&topic, channel.generation, claims.clone(), &channel.bindings);
-            if !channel.bindings.is_empty() {
-                out.push(frames::subscribed(&topic));
-            }
-        }
         channel.token = token;
         channel.claims = claims;
-        self.joined.insert(topic, channel);
-        out
+        let Some(heir) = heir else {
+            return Vec::new();
+        };
+        channel._registration = heir;
+        if channel.bindings.is_empty() {
+            Vec::new()
+        } else {
+            vec![frames::subscribed(&topic)]
+        }
     }
 
-    fn listen(&self, topic: &Arc<str>, generation: u64, claims: Claims, bindings: &Arc<[Binding]>) -> Registration {
-        self.hub.subscribe(Subscription {
+    async fn listen(
+        &self,
+        topic: &Arc<str>,
+        generation: u64,
+        claims: Claims,
+        bindings: &Arc<[Binding]>,
+    ) -> Result<Registration, Refusal> {
+        let past = self.store.past().await.map_err(|_away| Refusal::Unavailable)?;
+        Ok(self.hub.subscribe(Subscription {
             topic: Arc::clone(topic),
             generation,
             claims,
             bindings: Arc::clone(bindings),
+            past,
             outbox: self.outbox.clone(),
-        })
+        }))
     }
 
     /// Ends a channel from our side. The client does not join again by itself.

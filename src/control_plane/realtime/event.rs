@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::control_plane::claims::{Claims, Role};
 use crate::control_plane::registry::{TABLES, Table};
-use crate::control_plane::store::{Change, ChangeOp};
+use crate::control_plane::store::{Change, ChangeOp, Position};
 use crate::domain::clock;
 
 /// Values longer than this, as JSON text, are not looked at by filters: nobody filters by a job's output.
@@ -53,6 +53,12 @@ impl Event {
             change,
             whole: OnceCell::new(),
         })
+    }
+
+    /// Its place in the log.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.change.position
     }
 
     /// Whether the holder of these claims may read the row, by the rules REST uses, judged on the logged row.
@@ -128,7 +134,6 @@ fn only(object: &str, wanted: impl Fn(&str) -> bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control_plane::store::Position;
     use crate::domain::ids::{GatewayId, TeamId};
 
     fn event(op: ChangeOp, row: &Value) -> Event {

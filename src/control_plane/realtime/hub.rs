@@ -14,6 +14,7 @@ use crate::control_plane::claims::Claims;
 use crate::control_plane::realtime::bindings::Binding;
 use crate::control_plane::realtime::event::Event;
 use crate::control_plane::realtime::frames::Push;
+use crate::control_plane::store::Past;
 
 /// Most changes that wait for one socket.
 const MAX_WAITING: usize = 4096;
@@ -86,6 +87,8 @@ pub struct Subscription {
     pub claims: Claims,
     /// To what.
     pub bindings: Arc<[Binding]>,
+    /// What was there before the listening began, and is not offered.
+    pub past: Past,
     /// Where to.
     pub outbox: Outbox,
 }
@@ -98,7 +101,7 @@ impl Subscription {
             .filter(|binding| binding.wants(event.table, event.op, &event.row))
             .collect();
         let Some(first) = wanting.first() else { return };
-        if !event.visible_to(&self.claims) {
+        if self.past.includes(event.position()) || !event.visible_to(&self.claims) {
             return;
         }
         // One frame for all bindings of the channel, unless they want different columns.
@@ -223,6 +226,7 @@ mod tests {
                 user_id: "U".to_owned(),
             }),
             bindings: asked.bindings.unwrap().into(),
+            past: Past::UpTo(0),
             outbox,
         }
     }

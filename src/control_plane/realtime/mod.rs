@@ -2,7 +2,8 @@
 //!
 //! The [`feed`] reads the change log once per node, the [`hub`] knows who listens, a [`socket`] carries the
 //! [`channels`] of one client. Supabase judges rows by what the table holds when it polls; here the logged row is
-//! judged, and a channel listens before it says so, so that nothing falls between insert and delivery.
+//! judged, and a channel listens before it says so, so that nothing falls between insert and delivery. What was
+//! committed before a join is never heard by it, however late the log shows it.
 
 pub mod bindings;
 pub mod channels;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control_plane::auth::Auth;
+use crate::control_plane::store::Store;
 use crate::wire::phoenix::{MAX_FRAME_BYTES, Vsn};
 use channels::Channels;
 use hub::Hub;
@@ -41,6 +43,7 @@ const MAX_SOCKETS: usize = 10_000;
 #[derive(Debug, Clone)]
 pub struct Realtime {
     auth: Auth,
+    store: Store,
     hub: Hub,
     seats: Arc<Semaphore>,
     sockets: TaskTracker,
@@ -50,9 +53,10 @@ pub struct Realtime {
 impl Realtime {
     /// Sockets that listen at `hub` until `stop`, each counted by `sockets`.
     #[must_use]
-    pub fn new(auth: Auth, hub: Hub, sockets: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn new(auth: Auth, store: Store, hub: Hub, sockets: TaskTracker, stop: CancellationToken) -> Self {
         Self {
             auth,
+            store,
             hub,
             seats: Arc::new(Semaphore::new(MAX_SOCKETS)),
             sockets,
@@ -107,7 +111,7 @@ async fn upgrade(
             let socket = Socket {
                 stream,
                 vsn,
-                channels: Channels::new(realtime.auth, realtime.hub, outbox),
+                channels: Channels::new(realtime.auth, realtime.store, realtime.hub, outbox),
                 inbox,
             };
             let end = socket.run(realtime.stop).await;

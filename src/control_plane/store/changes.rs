@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::exec::{self, Cells};
+use super::past::Past;
 use super::{Engine, Store};
 use crate::control_plane::problem::Problem;
 use crate::control_plane::query::sql::{Arg, SqlBuf};
@@ -79,33 +80,22 @@ const SOON_POLLS: u8 = 20;
 pub(super) const CHANNEL: &str = "gw_changes";
 
 impl Store {
-    /// Where the log ends now: every later commit is after it. On PostgreSQL a few earlier ones may be too.
+    /// What the log holds now. It may hold more that [`Store::changes_after`] does not show yet.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn latest_position(&self) -> Result<Position, Problem> {
-        Ok(self.end().await?.0)
-    }
-
-    /// The end of the log, and on PostgreSQL the snapshot that says which commits are before it.
-    async fn end(&self) -> Result<(Position, Option<String>), Problem> {
+    pub async fn past(&self) -> Result<Past, Problem> {
         let mut buf = SqlBuf::new(self.dialect());
         buf.push(match self.inner.engine {
             Engine::Sqlite { .. } => "SELECT CAST(coalesce(max(seq),0) AS text) FROM change_log",
             Engine::Postgres(_) => "SELECT pg_current_snapshot()::text",
         });
         let text = self.read(buf).await?.into_iter().next().unwrap_or_default();
-        Ok(match self.inner.engine {
-            Engine::Sqlite { .. } => {
-                let seq = text.parse().unwrap_or_default();
-                (Position { txid: 0, seq }, None)
-            }
-            Engine::Postgres(_) => {
-                let xmin = text.split(':').next().and_then(|xmin| xmin.parse::<u64>().ok());
-                let txid = xmin.unwrap_or_default().saturating_sub(1);
-                (Position { txid, seq: i64::MAX }, Some(text))
-            }
-        })
+        let past = match self.inner.engine {
+            Engine::Sqlite { .. } => text.parse().ok().map(Past::UpTo),
+            Engine::Postgres(_) => Past::of_snapshot(&text),
+        };
+        past.ok_or_else(|| Problem::new("XX001", "the end of the change log cannot be read"))
     }
 
     /// The changes after a position, oldest first, at most `limit`.
@@ -116,16 +106,6 @@ impl Store {
     /// # Errors
     /// Whatever the database says.
     pub async fn changes_after(&self, position: Position, limit: u32) -> Result<Vec<Change>, Problem> {
-        self.changes_beyond(position, None, limit).await
-    }
-
-    /// As [`Store::changes_after`], without what the snapshot `known` had already.
-    async fn changes_beyond(
-        &self,
-        position: Position,
-        known: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Change>, Problem> {
         let mut buf = SqlBuf::new(self.dialect());
         let limit = Arg::Int(i64::from(limit));
         let cells = match &self.inner.engine {
@@ -143,14 +123,9 @@ impl Store {
                     .bind(ColumnType::Text, Arg::Text(position.txid.to_string()))
                     .push("::xid8,")
                     .bind(ColumnType::Int8, Arg::Int(position.seq))
-                    .push(") AND txid<pg_snapshot_xmin(pg_current_snapshot())");
-                if let Some(known) = known {
-                    buf.push(" AND NOT pg_visible_in_snapshot(txid,")
-                        .bind(ColumnType::Text, Arg::Text(known.to_owned()))
-                        .push("::pg_snapshot)");
-                }
-                // Qualified: a bare name would be the text of the answer's column.
-                buf.push(" ORDER BY change_log.txid,change_log.seq LIMIT ")
+                    .push(") AND txid<pg_snapshot_xmin(pg_current_snapshot())")
+                    // Qualified: a bare name would be the text of the answer's column.
+                    .push(" ORDER BY change_log.txid,change_log.seq LIMIT ")
                     .bind(ColumnType::Int8, limit);
                 exec::changes_postgres(&mut *exec::acquire(pool).await?, buf).await?
             }
@@ -199,9 +174,9 @@ impl Store {
                 Some(listener)
             }
         };
-        let (position, start) = self.end().await?;
+        let start = self.past().await?;
         Ok(ChangeFeed {
-            position,
+            position: start.position(),
             start,
             wake: self.subscribe_changes(),
             store: self.clone(),
@@ -242,8 +217,8 @@ fn change(cells: Cells) -> Result<Change, Problem> {
 pub struct ChangeFeed {
     store: Store,
     position: Position,
-    /// What was committed before this feed began, though its place in the log is later.
-    start: Option<String>,
+    /// What was there before this feed began, though some of it comes after its first place.
+    start: Past,
     wake: watch::Receiver<u64>,
     listener: Option<PgListener>,
     soon: u8,
@@ -275,15 +250,16 @@ impl ChangeFeed {
     pub async fn next(&mut self) -> Result<Vec<Change>, Problem> {
         loop {
             self.wake.mark_unchanged();
-            let changes = self
-                .store
-                .changes_beyond(self.position, self.start.as_deref(), Self::BATCH)
-                .await?;
+            let mut changes = self.store.changes_after(self.position, Self::BATCH).await?;
             if let Some(last) = changes.last() {
                 // Asked after the reading: a place that is still there then had nothing pruned behind it.
                 self.gap |= !self.store.still_has(self.position).await?;
                 self.position = last.position;
                 self.soon = 0;
+                changes.retain(|change| !self.start.includes(change.position));
+                if changes.is_empty() {
+                    continue;
+                }
                 return Ok(changes);
             }
             if Instant::now() >= self.prune_at {

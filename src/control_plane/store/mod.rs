@@ -9,6 +9,7 @@ mod error;
 mod exec;
 mod migrate;
 mod open;
+mod past;
 mod rows;
 mod tx;
 
@@ -22,6 +23,7 @@ use super::query::sql::{Dialect, SqlBuf};
 
 pub use changes::{Change, ChangeFeed, ChangeOp, Position};
 pub use open::{DatabaseUrl, InvalidDatabaseUrl, OpenError};
+pub use past::Past;
 pub use rows::Rows;
 pub use tx::Tx;
 

@@ -138,7 +138,7 @@ async fn a_slow_transaction_is_not_overtaken() {
 #[tokio::test]
 async fn pruning_takes_what_is_old_and_keeps_what_is_recent() {
     for plane in Plane::both().await {
-        let before = plane.store.latest_position().await.unwrap();
+        let before = plane.store.past().await.unwrap().position();
         plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
         assert_eq!(plane.store.prune_changes().await.unwrap(), 0);
         assert_eq!(after(&plane.store, before).await.len(), 1);
@@ -162,7 +162,7 @@ async fn pruning_takes_what_is_old_and_keeps_what_is_recent() {
 #[tokio::test]
 async fn big_records_are_read_in_pieces() {
     for plane in Plane::both().await {
-        let before = plane.store.latest_position().await.unwrap();
+        let before = plane.store.past().await.unwrap().position();
         for _job in 0..10 {
             let mut job = plane.job(0);
             job["payload"] = json!({"command": "x".repeat(1_000_000)});
