@@ -255,7 +255,10 @@ fn operator_and_last_exit_round_trip() {
     assert_eq!(mode(&paths.operator_file()), 0o600);
     assert!(operator::wipe(&dir).unwrap() && !operator::wipe(&dir).unwrap());
 
-    let exit = LastExit::of_this_process(1, "session refused", Some("gateway pair CODE".to_owned()));
+    let exit = LastExit {
+        at: "2026-11-21T07:08:28.847Z".parse().unwrap(),
+        ..LastExit::of_this_process(1, "session refused", Some("gateway pair CODE".to_owned()))
+    };
     last_exit::save(&dir, &exit).unwrap();
     assert_eq!(last_exit::load(&dir).unwrap(), Some(exit));
     dir.replace("last_exit.json", b"{").unwrap();

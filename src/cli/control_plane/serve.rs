@@ -39,7 +39,7 @@ Examples:
 )]
 pub(crate) struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:54400")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:54400")]
     listen: SocketAddr,
 
     /// `gateway stop` ends it too

@@ -93,7 +93,13 @@ fn list(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> {
     if as_json {
         return cx.out.document(&rows);
     }
-    let columns = ["id", "name", "created_at", "expires_at", "revoked_at"];
+    let columns = [
+        ("TOKEN", "id"),
+        ("CREATED", "created_at"),
+        ("EXPIRES", "expires_at"),
+        ("REVOKED", "revoked_at"),
+        ("NAME", "name"),
+    ];
     super::gateway::print_rows(rows, &columns, cx);
     Ok(())
 }
