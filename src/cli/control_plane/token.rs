@@ -75,7 +75,7 @@ pub(crate) async fn run(args: &TokenArgs, cx: &Context) -> CliResult {
                     .add("Team ID", &token.team_id)
                     .add(
                         "Note",
-                        "shown once; keep it in a file and use `gateway login --token-file`",
+                        "shown once; keep it in a file of mode 600 and use `gateway login --token-file`",
                     );
                 cx.out.ok("Operator token created", &details);
             }
