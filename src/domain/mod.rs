@@ -9,3 +9,4 @@ pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod secret;
+pub mod text;

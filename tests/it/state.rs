@@ -200,6 +200,7 @@ fn the_state_moves_to_the_fallback_and_is_found_there() {
     let from = moved.moved_from.expect("it moved");
     assert_eq!(from.dir, default);
     assert!(fallback.join("in-use").is_file());
+    assert_eq!(place::instead_of(&moved.dir).as_deref(), default.to_str());
     // A stranger's session is not taken along.
     assert!(!from.session_copied && SessionStore::new(&moved.paths).load().unwrap().is_none());
     paths.fallback_dir = None;
