@@ -10,6 +10,7 @@ mod exec;
 mod migrate;
 mod open;
 mod past;
+mod prune;
 mod refused;
 mod rows;
 mod tx;
