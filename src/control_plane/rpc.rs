@@ -7,6 +7,9 @@ use super::problem::{Problem, shorten};
 use super::query::body::{self, Body, Members};
 use super::query::value;
 
+/// Largest body of a call: no function takes much.
+pub(super) const MOST_BODY_BYTES: usize = 64 * 1024;
+
 /// The functions there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Function {

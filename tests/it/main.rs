@@ -35,6 +35,7 @@ mod journey_postgres;
 mod journey_refusals;
 mod log_file;
 mod pairing_server;
+mod plane_faults;
 mod plane_server;
 mod process;
 mod providers;
