@@ -143,7 +143,7 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
         () = down => None,
     };
     if let Some(status) = refused {
-        let body = r#"{"message":"refused by the test"}"#;
+        let body = r#"{"code":"22P02","message":"refused by the test"}"#;
         let answer = format!(
             "HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
