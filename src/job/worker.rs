@@ -1,7 +1,8 @@
 //! One job from claim to journal: claims, checks, runs a handler, hands the end to the reporter; nothing else.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -45,7 +46,13 @@ pub struct Worker {
     cx: Context,
     journal: Journal,
     reports: mpsc::Sender<Mail>,
+    claims: Claims,
 }
+
+/// Claims of this run, noted until the rows of an earlier one are settled. No clock tells them apart: it may have been
+/// set in between.
+#[derive(Debug, Clone)]
+struct Claims(Arc<Mutex<Option<HashSet<JobId>>>>);
 
 /// A job that is ours, with what was asked beside the claim.
 struct Claimed {
@@ -60,11 +67,39 @@ struct Claim {
     at: Timestamp,
 }
 
+impl Claims {
+    fn noted(&self) -> MutexGuard<'_, Option<HashSet<JobId>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: &JobId) {
+        if let Some(ids) = self.noted().as_mut() {
+            ids.insert(id.clone());
+        }
+    }
+}
+
 impl Worker {
     /// A worker.
     #[must_use]
-    pub const fn new(cx: Context, journal: Journal, reports: mpsc::Sender<Mail>) -> Self {
-        Self { cx, journal, reports }
+    pub fn new(cx: Context, journal: Journal, reports: mpsc::Sender<Mail>) -> Self {
+        Self {
+            cx,
+            journal,
+            reports,
+            claims: Claims(Arc::new(Mutex::new(Some(HashSet::new())))),
+        }
+    }
+
+    /// Whether this run has tried to claim the row.
+    #[must_use]
+    pub fn has_claimed(&self, id: &JobId) -> bool {
+        self.claims.noted().as_ref().is_some_and(|ids| ids.contains(id))
+    }
+
+    /// Every row of an earlier run is settled: which ones this run claimed is of no concern any more.
+    pub fn forget_claims(&self) {
+        *self.claims.noted() = None;
     }
 
     /// Claims and runs one job.
@@ -234,6 +269,7 @@ impl Worker {
 
     /// One conditional update. When its answer is lost, the row tells: the time of the claim is in it.
     async fn claim(&self, id: &JobId, columns: &str, life: &JobLife) -> Result<Option<Claim>, BackendError> {
+        self.claims.note(id);
         // The wire has milliseconds; the row is compared with what it was given.
         let at = clock::now();
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8));

@@ -165,3 +165,19 @@ async fn an_event_that_lacks_a_column_fails_no_job() {
     assert_eq!(stage.end_of("pushed").await["status"], "completed");
     assert_eq!(daemon.stop().await.exit_code, Some(0));
 }
+
+#[tokio::test]
+async fn a_row_left_running_is_ended_although_the_clock_was_set_back() {
+    let stage = Stage::new().await;
+    let mut row = stage.row("left", &json!({}));
+    row["status"] = json!("running");
+    row["started_at"] = json!("2100-01-01T00:00:00Z");
+    stage.table.put(row);
+    let daemon = stage.host.start_ready(&POLL_ONLY).await;
+    let end = stage.end_of("left").await;
+    assert_eq!(
+        (&end["status"], &end["result"]["interrupted"]),
+        (&json!("failed"), &json!(true))
+    );
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
