@@ -20,6 +20,7 @@ mod cli_start;
 mod cli_state;
 mod cli_up;
 mod daemon_events;
+mod daemon_hostile;
 mod daemon_jobs;
 mod daemon_life;
 mod daemon_load;
