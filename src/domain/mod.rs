@@ -8,4 +8,5 @@ pub mod escape;
 pub mod ids;
 pub mod job;
 pub mod limits;
+pub mod run;
 pub mod secret;

@@ -17,8 +17,11 @@ pub mod discovery;
 pub mod document;
 mod flags;
 pub mod health;
+pub mod plan;
 pub mod probe;
 pub mod remembered;
+pub mod request;
+pub mod transcript;
 pub mod version;
 
 /// An agent CLI that this program knows.
