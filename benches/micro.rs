@@ -92,6 +92,7 @@ fn output(c: &mut Criterion) {
                 key: "stdout".to_owned(),
                 bytes,
             }],
+            run: None,
         });
         group.bench_function(name, |b| {
             b.iter(|| json_chunks(Arc::clone(&result)).map(|chunk| chunk.len()).sum::<usize>());

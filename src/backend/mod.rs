@@ -13,6 +13,7 @@ pub mod http;
 pub mod jobs;
 pub mod realtime;
 pub mod rest;
+pub mod runs;
 
 pub use auth::{Auth, StoreError, StoreGuard, TokenStore, Tokens};
 pub use client::Client;
@@ -21,3 +22,4 @@ pub use http::{Endpoint, Http};
 pub use jobs::Jobs;
 pub use realtime::{Realtime, RealtimeEvent};
 pub use rest::Rest;
+pub use runs::Runs;

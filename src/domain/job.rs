@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::ids::{GatewayId, JobId, SubagentId, TeamId};
+use crate::domain::run::RunClose;
 
 /// State of a `gateway_jobs` row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,8 @@ pub enum JobKind {
     Diagnostic,
     /// `shell_exec`: run one command line.
     ShellExec,
+    /// `subagent_run`: one turn of an agent.
+    SubagentRun,
     /// `subagent_cancel`: has its own query and never waits for a slot.
     SubagentCancel,
     /// Everything else, refused with a reason.
@@ -65,6 +68,7 @@ impl JobKind {
         match job_type {
             "diagnostic" => Self::Diagnostic,
             "shell_exec" => Self::ShellExec,
+            "subagent_run" => Self::SubagentRun,
             "subagent_cancel" => Self::SubagentCancel,
             other => Self::Unsupported(other.to_owned()),
         }
@@ -76,6 +80,7 @@ impl JobKind {
         match self {
             Self::Diagnostic => "diagnostic",
             Self::ShellExec => "shell_exec",
+            Self::SubagentRun => "subagent_run",
             Self::SubagentCancel => "subagent_cancel",
             Self::Unsupported(name) => name,
         }
@@ -123,7 +128,7 @@ impl Job {
     /// Only subagent runs have one: `payload.subagent_id`, else `payload.subagentId`.
     #[must_use]
     pub fn lane(&self) -> Option<SubagentId> {
-        if self.kind.as_str() != "subagent_run" {
+        if self.kind != JobKind::SubagentRun {
             return None;
         }
         let id = self
@@ -151,6 +156,8 @@ pub struct JobResult {
     pub fields: Map<String, Value>,
     /// Further members, text made from captured bytes.
     pub raw: Vec<RawField>,
+    /// What has to be told about the job's run before the row may end; no member of the column.
+    pub run: Option<Box<RunClose>>,
 }
 
 impl From<Map<String, Value>> for JobResult {
@@ -158,6 +165,7 @@ impl From<Map<String, Value>> for JobResult {
         Self {
             fields,
             raw: Vec::new(),
+            run: None,
         }
     }
 }
@@ -219,6 +227,24 @@ impl JobOutcome {
     /// The `result` column.
     #[must_use]
     pub const fn result(&self) -> &JobResult {
+        match self {
+            Self::Completed { result } | Self::Failed { result, .. } | Self::Cancelled { result, .. } => result,
+        }
+    }
+
+    /// The same ending, with its run's.
+    pub fn closing(mut self, close: RunClose) -> Self {
+        self.result_mut().run = Some(Box::new(close));
+        self
+    }
+
+    /// Takes out what has to be told about the run.
+    pub fn take_run(&mut self) -> Option<RunClose> {
+        self.result_mut().run.take().map(|close| *close)
+    }
+
+    /// The `result` column, to be changed.
+    pub const fn result_mut(&mut self) -> &mut JobResult {
         match self {
             Self::Completed { result } | Self::Failed { result, .. } | Self::Cancelled { result, .. } => result,
         }

@@ -343,6 +343,7 @@ mod linux {
         let small = JobResult {
             fields: result.fields.clone(),
             raw: Vec::new(),
+            run: None,
         };
         let around = json_len(&small) + r#","stdout":"","stderr":"""#.len() as u64;
         let total: usize = json_chunks(Arc::new(result)).map(|chunk| chunk.len()).sum();

@@ -66,6 +66,7 @@ fn report(host: Result<Value, String>, picture: &Picture, command: &str, answer:
         result: JobResult {
             fields,
             raw: raw.into(),
+            run: None,
         },
     }
 }
