@@ -215,6 +215,25 @@ impl Runs {
         Ok(last.map_or(0, |last| last.saturating_add(1)))
     }
 
+    /// Type and payload of one event, if there is one of that number.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn event(&self, run: &RunId, sequence: i64) -> Result<Option<(String, Value)>, BackendError> {
+        let row = self
+            .rest
+            .from(EVENTS)
+            .select("event_type,payload")
+            .eq("run_id", run)
+            .eq("sequence", &sequence)
+            .maybe_one()
+            .await?;
+        Ok(row.and_then(|mut row| {
+            let event_type = row.get("event_type")?.as_str()?.to_owned();
+            Some((event_type, row.get_mut("payload")?.take()))
+        }))
+    }
+
     /// Writes events of a run, numbered from `first`, in one request.
     ///
     /// # Errors

@@ -39,6 +39,23 @@ pub fn machine_control(gateway: &Fact<GatewayFacts>, host_enabled: bool, server_
     ensure(gateway.machine_control_ready, Refusal::ServiceUnavailable)
 }
 
+/// Whether an agent may run: the gateway lives, and says that it has models.
+///
+/// # Errors
+/// The first [`Refusal`].
+pub fn model_execution(gateway: Fact<GatewayFacts>, server_now: Timestamp) -> Result<GatewayFacts, Refusal> {
+    let Fact::Present(gateway) = gateway else {
+        return Err(Refusal::ControlUnavailable);
+    };
+    if !gateway.last_seen_at.is_some_and(|at| is_fresh(at, server_now)) {
+        return Err(Refusal::Stale);
+    }
+    match gateway.model_execution.clone() {
+        Ok(()) => Ok(gateway),
+        Err(reason) => Err(Refusal::NoModels { reason }),
+    }
+}
+
 /// Whether the resource lets this gateway do that.
 ///
 /// # Errors
