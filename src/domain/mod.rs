@@ -8,5 +8,6 @@ pub mod escape;
 pub mod ids;
 pub mod job;
 pub mod limits;
+pub mod redact;
 pub mod run;
 pub mod secret;

@@ -17,6 +17,7 @@ mod group;
 pub mod identity;
 pub mod lines;
 pub mod mark;
+pub mod patience;
 pub mod spawn;
 pub mod spec;
 mod sys;
