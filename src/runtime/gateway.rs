@@ -199,7 +199,7 @@ impl Gateway {
             client: self.client.clone(),
             device_name: self.about.device_name.clone(),
             install: self.context.install_full_control.clone(),
-            picture: self.context.providers.picture.clone(),
+            picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             notes,
         };

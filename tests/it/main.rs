@@ -36,6 +36,7 @@ mod log_file;
 mod pairing_server;
 mod plane_server;
 mod process;
+mod process_lines;
 mod providers;
 mod realtime_server;
 mod rest;

@@ -48,10 +48,10 @@ fn context(host_enabled: bool) -> Context {
         identity: Identity { gateway_id, team_id },
         install_full_control: InstallSwitch::new(move || host_enabled),
         child_env: environment(),
-        providers: Providers {
-            prober: Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
-            picture: tokio::sync::watch::Sender::default().subscribe(),
-        },
+        providers: Providers::new(
+            Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
+            tokio::sync::watch::Sender::default(),
+        ),
     }
 }
 
