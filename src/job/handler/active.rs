@@ -24,7 +24,7 @@ struct Book {
 }
 
 /// A run's own line to whoever wants it to end.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RunStop {
     /// Fires when the run has to end.
     pub token: CancellationToken,
@@ -63,9 +63,12 @@ impl Drop for Working {
 }
 
 impl ActiveRuns {
-    /// A run begins. A cancel that came before it ends it at once.
-    pub fn begin(&self, subagent: &SubagentId, run: &RunId) -> Working {
-        let stop = RunStop::default();
+    /// A run begins whose job ends it by `token`. A cancel that came before the run ends it at once.
+    pub fn begin(&self, subagent: &SubagentId, run: &RunId, token: CancellationToken) -> Working {
+        let stop = RunStop {
+            token,
+            reason: Arc::default(),
+        };
         let early = self.with(|book| {
             book.runs.insert(subagent.clone(), (run.clone(), stop.clone()));
             book.early.remove(run)
@@ -124,7 +127,7 @@ mod tests {
     #[test]
     fn a_cancel_reaches_its_run_only() {
         let (runs, (subagent, run, other)) = (ActiveRuns::default(), ids());
-        let working = runs.begin(&subagent, &run);
+        let working = runs.begin(&subagent, &run, CancellationToken::new());
         assert!(!runs.cancel(&subagent, &other, "no"));
         assert!(!working.stop.token.is_cancelled());
         assert!(runs.cancel(&subagent, &run, "why") && runs.cancel(&subagent, &run, "later"));
@@ -137,7 +140,7 @@ mod tests {
     async fn an_early_cancel_waits_for_its_run_but_not_for_ever() {
         let (runs, (subagent, run, other)) = (ActiveRuns::default(), ids());
         assert!(!runs.cancel(&subagent, &run, "early"));
-        assert_eq!(runs.begin(&subagent, &run).stop.reason(), Some("early"));
+        assert_eq!(runs.begin(&subagent, &run, CancellationToken::new()).stop.reason(), Some("early"));
         assert!(!runs.cancel(&subagent, &run, "early"));
         tokio::time::advance(REMEMBERED_FOR).await;
         assert!(!runs.cancel(&subagent, &other, "another"));

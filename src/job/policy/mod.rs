@@ -3,6 +3,7 @@
 //! Pure: facts come in as rows already fetched, freshness is judged by the server's time. The first refusal in the
 //! documented order wins, and its text is what the job fails with.
 
+pub mod cancel;
 mod facts;
 mod refusal;
 

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use self::config::{Ask, Config};
 use self::events::Inlet;
 use self::finish::Stopped;
-use self::target::{FullControl, Refused, Target, ask};
+use self::target::{FullControl, Refused, Target};
+
+pub(super) use self::target::{ask, members, text as trimmed};
 use crate::backend::runs::Inserted;
 use crate::domain::clock::wire_time;
 use crate::domain::job::{Job, JobOutcome};
@@ -35,15 +37,15 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     if let Some(reason) = pending_cancel(&target, cx) {
         return finish::never_begun(&target, &Stopped::Cancelled(reason));
     }
-    let working = cx.active.begin(&target.subagent_id, &target.run_id);
+    let working = cx.active
+        .begin(&target.subagent_id, &target.run_id, life.stop.child_token());
     if let Err(refused) = begin(&target, cx, life).await {
         return refused.outcome();
     }
     match turn(&target, job, cx) {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
-            let stop = either(&working.stop, life);
-            let report = watched(&target, &turn, cx, life, &stop).await;
+            let report = watched(&target, &turn, cx, life, &working.stop.token).await;
             cx.providers.note(target.provider, &report.answer);
             finish::of_report(&target, &report, stopped(&working.stop, life).as_ref())
         }
@@ -218,13 +220,6 @@ impl Observer for Watch<'_> {
     fn event(&mut self, event: RunEvent) {
         self.inlet.push(&event);
     }
-}
-
-/// Fires when the run or its job has to end.
-fn either(run: &RunStop, life: &JobLife) -> CancellationToken {
-    let stop = run.token.clone();
-    let _ = life;
-    stop
 }
 
 fn stopped(run: &RunStop, life: &JobLife) -> Option<Stopped> {

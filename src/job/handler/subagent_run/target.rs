@@ -98,7 +98,7 @@ fn cancelled(message: String, error: String, extra: Extra) -> JobOutcome {
 }
 
 /// Asks until there is an answer, nothing more is to be hoped for, or the job is to end.
-pub(super) async fn ask<T>(
+pub(in crate::job::handler) async fn ask<T>(
     life: &JobLife,
     mut question: impl AsyncFnMut() -> Result<T, BackendError>,
 ) -> Result<T, BackendError> {
@@ -340,11 +340,11 @@ fn sequence(input: &Map<String, Value>) -> Option<i64> {
     })
 }
 
-pub(super) fn members(row: &Value, column: &str) -> Map<String, Value> {
+pub(in crate::job::handler) fn members(row: &Value, column: &str) -> Map<String, Value> {
     row.get(column).and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-fn text(value: Option<&Value>) -> Option<String> {
+pub(in crate::job::handler) fn text(value: Option<&Value>) -> Option<String> {
     let text = value?.as_str()?.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
