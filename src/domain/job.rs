@@ -52,6 +52,8 @@ pub enum JobKind {
     Diagnostic,
     /// `shell_exec`: run one command line.
     ShellExec,
+    /// `model_run`: one question to one model.
+    ModelRun,
     /// `subagent_cancel`: has its own query and never waits for a slot.
     SubagentCancel,
     /// Everything else, refused with a reason.
@@ -65,6 +67,7 @@ impl JobKind {
         match job_type {
             "diagnostic" => Self::Diagnostic,
             "shell_exec" => Self::ShellExec,
+            "model_run" => Self::ModelRun,
             "subagent_cancel" => Self::SubagentCancel,
             other => Self::Unsupported(other.to_owned()),
         }
@@ -76,6 +79,7 @@ impl JobKind {
         match self {
             Self::Diagnostic => "diagnostic",
             Self::ShellExec => "shell_exec",
+            Self::ModelRun => "model_run",
             Self::SubagentCancel => "subagent_cancel",
             Self::Unsupported(name) => name,
         }
@@ -254,18 +258,22 @@ pub struct Timeline {
     pub started_at: Option<Timestamp>,
     /// The outcome was known and journalled.
     pub finished_at: Option<Timestamp>,
+    /// What the handler has to add, without secrets.
+    #[serde(flatten, default)]
+    pub details: Map<String, Value>,
 }
 
 impl Timeline {
     /// A timeline that has only begun.
     #[must_use]
-    pub const fn received(ingress: Ingress, at: Timestamp) -> Self {
+    pub fn received(ingress: Ingress, at: Timestamp) -> Self {
         Self {
             ingress,
             received_at: at,
             claimed_at: None,
             started_at: None,
             finished_at: None,
+            details: Map::new(),
         }
     }
 }

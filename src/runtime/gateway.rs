@@ -16,11 +16,13 @@ use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
 use crate::domain::clock;
-use crate::job::handler::{Context, Identity};
+use crate::job::agent::Agents;
+use crate::job::handler::{Context, Identity, model_run};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
 use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
+use crate::provider::driver::Known;
 use crate::runtime::Start;
 use crate::runtime::feed::Switches;
 use crate::runtime::heartbeat;
@@ -31,7 +33,7 @@ use crate::runtime::session_keeper::{self, SessionKeeper, install_switch, tokens
 use crate::runtime::signals::Signals;
 use crate::runtime::supervisor::{About, Lines, Note, Supervisor, WorkEnd};
 use crate::runtime::tasks::{Task, Tasks};
-use crate::state::fs::OwnerDir;
+use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
 use crate::state::session::{Session, SessionStore};
@@ -53,6 +55,9 @@ pub enum BuildError {
     /// The address of the control plane is unusable.
     #[error(transparent)]
     Backend(#[from] HttpError),
+    /// The directory for work cannot be used.
+    #[error(transparent)]
+    Directory(#[from] FsError),
     /// The local socket cannot be opened.
     #[error("cannot open the local socket {path}: {why}")]
     Socket {
@@ -132,6 +137,7 @@ impl Gateway {
             install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
             child_env,
             providers: probes.providers(),
+            agents: agents(plan.dir)?,
         };
         let about = About {
             backend_url: plan.backend.url,
@@ -306,6 +312,13 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
     }
     tasks.spawn(Task::Journal, writer.run());
     Ok(journal)
+}
+
+/// What runs agents, with nothing left of the runs of an earlier life.
+fn agents(dir: &Arc<OwnerDir>) -> Result<Agents, FsError> {
+    let agents = Agents::new(dir, Arc::new(Known))?;
+    agents.clear(model_run::PLACE);
+    Ok(agents)
 }
 
 fn child_env(start: &Start) -> ChildEnv {

@@ -8,6 +8,7 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod agent_runner;
 mod auth_server;
 mod backend_auth;
 mod backend_http;
@@ -33,6 +34,7 @@ mod journey_pairing;
 mod journey_postgres;
 mod journey_refusals;
 mod log_file;
+mod model_run;
 mod pairing_server;
 mod plane_server;
 mod process;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::domain::escape::without_partial_character;
-use crate::domain::job::{JobOutcome, JobResult};
+use crate::domain::job::{JobOutcome, JobResult, Timeline};
 
 /// How much of a result is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,13 @@ impl Cut {
                     ("original_status", Value::from(outcome.status().as_str())),
                 ],
             ),
+        }
+    }
+
+    /// The timeline in this form: a refused result goes without its notes.
+    pub fn trim(self, timeline: &mut Timeline) {
+        if self != Self::Whole {
+            timeline.details.clear();
         }
     }
 

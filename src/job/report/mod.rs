@@ -180,9 +180,10 @@ async fn attempt(jobs: Jobs, journal: Journal, finished: Finished, cut: Cut) -> 
             }
         },
     };
-    let Some((outcome, timeline)) = ending else {
+    let Some((outcome, mut timeline)) = ending else {
         return (id, Fate::Missing);
     };
+    cut.trim(&mut timeline);
     let fate = match jobs
         .complete(&id, &Completion::new(cut.apply(outcome), &timeline))
         .await
