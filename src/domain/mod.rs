@@ -10,3 +10,4 @@ pub mod job;
 pub mod limits;
 pub mod run;
 pub mod secret;
+pub mod text;

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::backend::events::Event;
 use crate::backend::realtime::{Binding, Realtime};
-use crate::backend::{Auth, Client, Endpoint, Http, HttpError, Jobs};
+use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs};
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
@@ -22,6 +23,7 @@ use crate::job::report::{self, Reporter};
 use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
 use crate::runtime::Start;
+use crate::runtime::events::{self, Teller};
 use crate::runtime::feed::Switches;
 use crate::runtime::heartbeat;
 use crate::runtime::ingress::{Ingress, Order, Parts, Report};
@@ -95,6 +97,7 @@ pub struct Gateway {
     client: Client,
     context: Context,
     about: About,
+    moved: Option<Event>,
 }
 
 impl Gateway {
@@ -150,6 +153,7 @@ impl Gateway {
             client,
             context,
             about,
+            moved: events::fallback(plan.dir),
         })
     }
 
@@ -180,6 +184,7 @@ impl Gateway {
             install: self.context.install_full_control.clone(),
         };
         self.spawn_heartbeat(&lines, notes.clone());
+        self.spawn_events(&lines);
         let worker = self.spawn_ingress(&lines, settings, report, orders_seen);
         let status = lines.status.clone();
         let supervisor = Supervisor::new(self.about.clone(), lines, settings.shutdown_grace);
@@ -204,6 +209,17 @@ impl Gateway {
             notes,
         };
         self.tasks.spawn(Task::Heartbeat, sender.run(Arc::clone(&lines.hurry)));
+    }
+
+    fn spawn_events(&mut self, lines: &Lines) {
+        let us = self.context.identity.clone();
+        let teller = Teller {
+            events: Events::new(self.client.rest(), us.team_id, us.gateway_id),
+            picture: self.context.providers.picture.clone(),
+            status: lines.status.subscribe(),
+            first: self.moved.take(),
+        };
+        self.tasks.spawn(Task::Events, teller.run());
     }
 
     fn spawn_ingress(
@@ -273,6 +289,7 @@ impl Gateway {
 async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
     for task in [
         Task::Probes,
+        Task::Events,
         Task::Orphans,
         Task::Place,
         Task::Session,

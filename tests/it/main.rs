@@ -19,6 +19,7 @@ mod cli_plane;
 mod cli_start;
 mod cli_state;
 mod cli_up;
+mod daemon_events;
 mod daemon_jobs;
 mod daemon_life;
 mod daemon_load;
