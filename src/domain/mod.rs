@@ -8,6 +8,7 @@ pub mod escape;
 pub mod ids;
 pub mod job;
 pub mod limits;
+pub mod prompt;
 pub mod run;
 pub mod secret;
 pub mod text;

@@ -40,6 +40,7 @@ mod process;
 mod providers;
 mod realtime_server;
 mod rest;
+mod runs_server;
 mod session;
 mod shell_exec;
 mod state;
