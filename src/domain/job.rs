@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::clock;
 use crate::domain::ids::{GatewayId, JobId, SubagentId, TeamId};
 
 /// State of a `gateway_jobs` row.
@@ -251,12 +252,16 @@ pub struct Timeline {
     /// Which way it came.
     pub ingress: Ingress,
     /// First seen by this gateway.
+    #[serde(serialize_with = "clock::serialize")]
     pub received_at: Timestamp,
     /// The claim succeeded.
+    #[serde(serialize_with = "clock::serialize_some")]
     pub claimed_at: Option<Timestamp>,
     /// The child process, if any, was started.
+    #[serde(serialize_with = "clock::serialize_some")]
     pub started_at: Option<Timestamp>,
     /// The outcome was known and journalled.
+    #[serde(serialize_with = "clock::serialize_some")]
     pub finished_at: Option<Timestamp>,
     /// What the handler has to add, without secrets.
     #[serde(flatten, default)]
@@ -281,6 +286,19 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeline_is_written_in_milliseconds() {
+        let mut steps = Timeline::received(Ingress::Push, "2026-11-21T07:06:07.555574737Z".parse().unwrap());
+        steps.claimed_at = Some(steps.received_at);
+        assert_eq!(
+            serde_json::to_value(&steps).unwrap(),
+            serde_json::json!({
+                "ingress": "push", "received_at": "2026-11-21T07:06:07.555Z",
+                "claimed_at": "2026-11-21T07:06:07.555Z", "started_at": null, "finished_at": null,
+            })
+        );
+    }
 
     #[test]
     fn failed_outcome_carries_message_and_extra() {

@@ -9,5 +9,7 @@ pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod redact;
+pub mod prompt;
 pub mod run;
 pub mod secret;
+pub mod text;

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::backend::events::Event;
 use crate::backend::realtime::{Binding, Realtime};
-use crate::backend::{Auth, Client, Endpoint, Http, HttpError, Jobs};
+use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs};
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
@@ -24,6 +25,7 @@ use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
 use crate::provider::driver::Known;
 use crate::runtime::Start;
+use crate::runtime::events::{self, Teller};
 use crate::runtime::feed::Switches;
 use crate::runtime::heartbeat;
 use crate::runtime::ingress::{Ingress, Order, Parts, Report};
@@ -100,6 +102,7 @@ pub struct Gateway {
     client: Client,
     context: Context,
     about: About,
+    moved: Option<Event>,
 }
 
 impl Gateway {
@@ -156,6 +159,7 @@ impl Gateway {
             client,
             context,
             about,
+            moved: events::fallback(plan.dir),
         })
     }
 
@@ -186,6 +190,7 @@ impl Gateway {
             install: self.context.install_full_control.clone(),
         };
         self.spawn_heartbeat(&lines, notes.clone());
+        self.spawn_events(&lines);
         let worker = self.spawn_ingress(&lines, settings, report, orders_seen);
         let status = lines.status.clone();
         let supervisor = Supervisor::new(self.about.clone(), lines, settings.shutdown_grace);
@@ -210,6 +215,17 @@ impl Gateway {
             notes,
         };
         self.tasks.spawn(Task::Heartbeat, sender.run(Arc::clone(&lines.hurry)));
+    }
+
+    fn spawn_events(&mut self, lines: &Lines) {
+        let us = self.context.identity.clone();
+        let teller = Teller {
+            events: Events::new(self.client.rest(), us.team_id, us.gateway_id),
+            picture: self.context.providers.picture.clone(),
+            status: lines.status.subscribe(),
+            first: self.moved.take(),
+        };
+        self.tasks.spawn(Task::Events, teller.run());
     }
 
     fn spawn_ingress(
@@ -279,6 +295,7 @@ impl Gateway {
 async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
     for task in [
         Task::Probes,
+        Task::Events,
         Task::Orphans,
         Task::Place,
         Task::Session,

@@ -137,7 +137,7 @@ fn claims_of(request: &Request) -> Claims {
         .unwrap_or_else(Claims::anon)
 }
 
-async fn call(Path(function): Path<String>, request: Request) -> Response {
+async fn call(State(store): State<Arc<Store>>, Path(function): Path<String>, request: Request) -> Response {
     let claims = claims_of(&request);
     let anonymous = claims.is_anonymous();
     let outcome = async {
@@ -146,7 +146,7 @@ async fn call(Path(function): Path<String>, request: Request) -> Response {
             return Err(Refusal::from(Problem::unsupported("calling functions by GET")));
         }
         let body = body(request).await?;
-        Ok(rpc::call(&claims, &function, &body)?)
+        Ok(rpc::call(&store, &claims, &function, &body).await?)
     };
     match outcome.await {
         Ok(value) => answer::json(value).into_response(),
