@@ -7,7 +7,7 @@ use crate::cli::args::{BackendArgs, Common, EnvFileArgs, Places};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Details, Output};
-use crate::config::backend::{self, Backend, BackendFlags};
+use crate::config::backend::{self, Backend, BackendError, BackendFlags};
 use crate::config::env_file;
 use crate::config::paths::{Overrides, Paths};
 use crate::config::settings::{Settings, SettingsFlags};
@@ -117,13 +117,12 @@ impl Context {
     /// The control plane for `start`: the paired one, perhaps under another address of it.
     pub(crate) fn backend_for_start(&self, flags: &BackendArgs) -> Result<Backend, CliError> {
         let stored = self.paired_backend()?;
-        backend::for_paired(&flags.to_config(), &self.env, &stored).map_err(|error| CliError::failed(error.to_string()))
+        Ok(backend::for_paired(&flags.to_config(), &self.env, &stored)?)
     }
 
     /// The control plane for `pair`.
     pub(crate) fn backend_for_pairing(&self, flags: &BackendArgs) -> Result<Backend, CliError> {
-        backend::for_pairing(&flags.to_config(), &self.env)
-            .map_err(|error| CliError::failed("Missing Supabase configuration for pairing.").detail(error.to_string()))
+        Ok(backend::for_pairing(&flags.to_config(), &self.env)?)
     }
 
     /// Settings of a daemon.
@@ -205,6 +204,18 @@ impl BackendArgs {
     }
 }
 
+impl From<BackendError> for CliError {
+    fn from(error: BackendError) -> Self {
+        let message = match error {
+            BackendError::NoneNamed { .. } => "Missing Supabase configuration for pairing.",
+            BackendError::NotAnAddress { .. } => "The address of the control plane cannot be used.",
+            BackendError::OtherOrigin { .. } => "The pairing belongs to another control plane.",
+            BackendError::NoKey { .. } => "Missing Supabase configuration for gateway start.",
+        };
+        Self::failed(message).detail(error.to_string()).hint(error.next())
+    }
+}
+
 impl From<FsError> for CliError {
     fn from(error: FsError) -> Self {
         let mend = error.mend();
@@ -222,7 +233,8 @@ impl From<SessionError> for CliError {
             SessionError::File(error) => Self::from(error),
             SessionError::NotPaired { .. } => Self::with(Exit::NO_CREDENTIAL, error.to_string()),
             SessionError::Corrupt { .. } | SessionError::Incomplete { .. } => {
-                Self::failed("Gateway config cannot be read.").detail(error.to_string())
+                let failed = Self::failed("Gateway config cannot be read.").detail(error.to_string());
+                failed.hint(error.mend().unwrap_or_default())
             }
             SessionError::Busy(_) | SessionError::Encode(_) => Self::failed(error.to_string()),
         }

@@ -10,7 +10,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
 use crate::cli::providers::{self, Examined};
-use crate::cli::status::{enabled, yes_no};
+use crate::cli::status::{enabled, paired_word};
 use crate::domain::clock;
 use crate::state::session::Session;
 
@@ -62,9 +62,10 @@ struct Check {
 }
 
 pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
-    let session = cx.sessions().load();
-    let mut checks = vec![state_check(cx), session_check(&session)];
-    let session = session.ok().flatten();
+    let loaded = cx.sessions().load();
+    let paired = paired_word(&loaded);
+    let mut checks = vec![state_check(cx), session_check(&loaded)];
+    let session = loaded.ok().flatten();
     if let Some(session) = &session {
         checks.extend(plane_checks(session).await);
         checks.push(host_layer(session));
@@ -74,7 +75,7 @@ pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
         let examined = providers::examine(cx).await;
         cx.out.document(&document(&checks, &examined, usable, cx))?;
     } else {
-        print_checks(&checks, session.as_ref(), cx);
+        print_checks(&checks, paired, session.as_ref(), cx);
         print_providers(&providers::examine_and_print(cx).await, cx);
     }
     Ok(if usable { Exit::OK } else { Exit::FAILED })
@@ -124,7 +125,7 @@ fn session_check(session: &Result<Option<Session>, crate::state::session::Sessio
         ),
         Err(error) => bad(
             "Session",
-            &CliError::failed(error.to_string()).hint("gateway pair CODE"),
+            &CliError::failed(error.to_string()).hint(error.mend().unwrap_or_default()),
         ),
     }
 }
@@ -207,10 +208,10 @@ fn print_providers(examined: &Examined, cx: &Context) {
     examined.warn_if_none_usable("providers", cx);
 }
 
-fn print_checks(checks: &[Check], session: Option<&Session>, cx: &Context) {
+fn print_checks(checks: &[Check], paired: &str, session: Option<&Session>, cx: &Context) {
     let details = Details::new()
         .add("Config dir", cx.out.path(&cx.paths.dir))
-        .add("Paired", yes_no(session.is_some()))
+        .add("Paired", paired)
         .maybe(
             "Host machine control",
             session.map(|session| enabled(session.full_control_enabled)),

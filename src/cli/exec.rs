@@ -34,7 +34,7 @@ Examples:
   gateway exec -- uname -a
   gateway exec -- 'ls | wc -l'
   gateway exec --timeout 5m -- make test
-  gateway exec --up --full-control -- uname -a   from nothing: control plane, gateway, job"
+  gateway exec --up --full-control -- uname -a   from nothing"
 )]
 pub(crate) struct ExecArgs {
     /// Start control plane and gateway on this machine first, if they do not run

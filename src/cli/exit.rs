@@ -39,9 +39,15 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         Exit::WORK_CANCELLED,
         "stop: stopped, but running work had to be cancelled",
     ),
-    (Exit::STILL_RUNNING, "stop: still running"),
+    (
+        Exit::STILL_RUNNING,
+        "still running: could not be ended, or (start) does not answer",
+    ),
     (Exit::TIMED_OUT, "exec, job: the command ran into its timeout"),
-    (Exit::INTERRUPTED, "interrupted; a job being waited for was cancelled"),
+    (
+        Exit::INTERRUPTED,
+        "interrupted; exec has cancelled its job, job watch leaves it alone",
+    ),
 ];
 
 /// The table as text.

@@ -38,15 +38,26 @@ pub(crate) async fn run(args: &StartArgs, cx: &Context) -> CliResult {
     ended(end)
 }
 
-/// Tells once that the gateway is ready, as its own socket says, and then stays out of the way.
+/// Tells once that the gateway is ready, as its own socket says, and then stays out of the way. A wait for the control
+/// plane is told too: without a word it looks like a hang.
 async fn announce(cx: &Context) -> std::convert::Infallible {
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut said_waiting = false;
     loop {
         look.tick().await;
         let status = local::status(&cx.paths.socket()).await.ok().flatten();
-        if let Some(status) = status.filter(|status| status.pid == std::process::id() && takes_jobs(status)) {
+        let Some(status) = status.filter(|status| status.pid == std::process::id()) else {
+            continue;
+        };
+        if takes_jobs(&status) {
             say_running(&status, cx);
             return std::future::pending().await;
+        }
+        if status.state == DaemonState::Offline && !said_waiting {
+            said_waiting = true;
+            let details = Details::new().maybe("Reason", status.reason);
+            cx.out
+                .warn("Waiting for the control plane; Ctrl-C ends the gateway.", &details);
         }
     }
 }

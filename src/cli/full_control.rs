@@ -57,8 +57,8 @@ pub(crate) async fn run(args: &FullControlArgs, cx: &Context) -> CliResult {
             session.gateway_id.as_str(),
             cx,
         ),
-        Action::Enable => set(true, cx).await,
-        Action::Disable => set(false, cx).await,
+        Action::Enable => set(true, args.json.json, cx).await,
+        Action::Disable => set(false, args.json.json, cx).await,
     }
 }
 
@@ -75,12 +75,17 @@ fn show(as_json: bool, on: bool, gateway_id: &str, cx: &Context) -> CliResult {
     Ok(Exit::OK)
 }
 
-async fn set(on: bool, cx: &Context) -> CliResult {
+async fn set(on: bool, as_json: bool, cx: &Context) -> CliResult {
     let word = if on { "enabled" } else { "disabled" };
     let (changed, gateway_id) = write(on, cx)?;
-    let details = Details::new().verbose("Gateway ID", gateway_id);
     if changed {
         tell_daemon(cx).await;
+    }
+    if as_json {
+        return show(true, on, &gateway_id, cx);
+    }
+    let details = Details::new().verbose("Gateway ID", gateway_id);
+    if changed {
         cx.out.ok(&format!("Gateway host machine control {word}."), &details);
     } else {
         cx.out

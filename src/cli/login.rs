@@ -1,6 +1,7 @@
 //! `gateway login`: an operator credential, apart from the gateway's own session.
 
 use std::io::{IsTerminal as _, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,15 +15,17 @@ use crate::cli::prompt;
 use crate::domain::secret::Secret;
 use crate::state::operator;
 
+/// Permission bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
 /// Longest token.
 const MAX_TOKEN: u64 = 64 * 1024;
 
 /// Options of `login`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The token comes from `gateway control-plane token create`. It is read from --token-file, from GATEWAY_TOKEN, from a \
-pipe, or asked for; it is never taken from the command line, which every user of the machine may read. It is checked \
-before it is saved.
+    after_help = "`gateway control-plane token create` makes a token. It is read from --token-file, else from GATEWAY_TOKEN, else from a \
+pipe; at a terminal it is asked for. It is no option of its own: every user of the machine may read a command line. It \
+is checked before it is saved, readable by you only.
 
 Examples:
   gateway login --url http://10.0.0.5:54400 --anon-key KEY --token-file token
@@ -33,7 +36,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
-    /// Its public (anon) key
+    /// Its public (anon) key [default: the one this host is paired with]
     #[arg(long, value_name = "KEY")]
     anon_key: Option<String>,
 
@@ -46,7 +49,9 @@ pub(crate) async fn run(args: &LoginArgs, cx: &Context) -> CliResult {
     let (url, key) = address(args, cx)?;
     let token = token(args, cx)?;
     if token.is_empty() {
-        return Err(CliError::usage("The token is empty."));
+        return Err(CliError::usage("No operator token was given.").hint(
+            "--token-file FILE, GATEWAY_TOKEN, or the token on stdin; `gateway control-plane token create` makes one",
+        ));
     }
     let (_, credential) = Operator::verified(&url, key, token).await?;
     operator::save(&cx.state_dir()?, &credential)?;
@@ -61,8 +66,10 @@ pub(crate) async fn run(args: &LoginArgs, cx: &Context) -> CliResult {
 fn address(args: &LoginArgs, cx: &Context) -> Result<(String, Secret), CliError> {
     let known = || cx.sessions().load().ok().flatten();
     let url = args.url.clone().or_else(|| known().map(|session| session.supabase_url));
-    let url =
-        url.ok_or_else(|| CliError::usage("Which control plane?").hint("gateway login --url URL --anon-key KEY"))?;
+    let url = url.ok_or_else(|| {
+        CliError::usage("Which control plane? This host is paired with none.")
+            .hint("gateway login --url URL --anon-key KEY")
+    })?;
     let same =
         |session: &crate::state::session::Session| crate::config::backend::same_origin(&session.supabase_url, &url);
     let key = args.anon_key.clone().map(Secret::new);
@@ -76,7 +83,7 @@ fn address(args: &LoginArgs, cx: &Context) -> Result<(String, Secret), CliError>
 
 fn token(args: &LoginArgs, cx: &Context) -> Result<Secret, CliError> {
     if let Some(path) = &args.token_file {
-        return read_file(path);
+        return read_file(path, cx);
     }
     if let Some(token) = cx.env.get("GATEWAY_TOKEN") {
         return Ok(Secret::new(token));
@@ -93,12 +100,25 @@ fn token(args: &LoginArgs, cx: &Context) -> Result<Secret, CliError> {
     Ok(Secret::new(text.trim()))
 }
 
-fn read_file(path: &Path) -> Result<Secret, CliError> {
+/// Reads a token file, and warns when the token is no secret on this machine.
+fn read_file(path: &Path, cx: &Context) -> Result<Secret, CliError> {
     let unreadable = |error: std::io::Error| {
         CliError::failed("The token file cannot be read.").detail(format!("{}: {error}", path.display()))
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & OTHERS != 0 {
+        let path = path.display();
+        let details = Details::new()
+            .add("File", format!("{path} (mode {:04o})", mode & 0o7777))
+            .add(
+                "Next",
+                format!("chmod 600 {path}; or a new token, if somebody may have seen this one"),
+            );
+        cx.out
+            .warn("Other users of this machine may read the token file.", &details);
+    }
     file.take(MAX_TOKEN).read_to_string(&mut text).map_err(unreadable)?;
     Ok(Secret::new(text.trim()))
 }

@@ -35,6 +35,7 @@ mod status;
 mod stop;
 mod target;
 mod texts;
+mod times;
 mod unpair;
 mod up;
 mod watcher;

@@ -1,5 +1,6 @@
 //! The operator: rows read and written with an operator credential. There is no way from here to a process.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::backend::realtime::Binding;
@@ -101,6 +102,11 @@ impl Operator {
         &self.url
     }
 
+    /// Now, by the clock of the control plane.
+    pub(crate) fn server_time(&self) -> Timestamp {
+        self.client.http().server_time()
+    }
+
     /// Gateways of the team, the one last seen first.
     pub(crate) async fn gateways(&self) -> Result<Vec<Value>, CliError> {
         let query = self.client.rest().from("team_gateways").select("*");
@@ -167,7 +173,7 @@ impl Operator {
 
     /// Cancels a job; `None` when it was in no state for it.
     pub(crate) async fn cancel(&self, id: &str, when: Cancel, why: &str) -> Result<Option<Value>, CliError> {
-        let now = wire_time(self.client.http().server_time());
+        let now = wire_time(self.server_time());
         let changes = json!({"status": JobStatus::Cancelled.as_str(), "error": why, "completed_at": now});
         let query = self.client.rest().from("gateway_jobs").update(&changes);
         let query = query.eq("id", id).eq("team_id", &self.team_id);

@@ -3,6 +3,7 @@
 //! Success and information go to stdout, warnings and errors to stderr. Colour appears on a terminal only and follows
 //! `NO_COLOR`; the choice is made once in [`Output::new`].
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -234,7 +235,7 @@ impl Output {
         Ok(())
     }
 
-    /// A table: columns as wide as their widest cell.
+    /// A table: columns as wide as their widest cell; on a terminal the last one is cut to its width.
     pub(crate) fn table(&self, head: &[&str], rows: &[Vec<String>]) {
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
@@ -242,9 +243,14 @@ impl Output {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(head)
         };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
+        let fits = room_for_last(&widths);
         let line = |cells: &mut dyn Iterator<Item = &str>, style: Style| {
             let mut text = String::new();
-            for (cell, width) in cells.zip(&widths) {
+            for (column, (cell, width)) in cells.zip(&widths).enumerate() {
+                let is_last = column + 1 == widths.len();
+                let cell = fits
+                    .filter(|_| is_last)
+                    .map_or(cell.into(), |room| shortened(cell, room));
                 text.push_str(&format!("{cell:<width$}  "));
             }
             format!("{style}{}{style:#}\n", text.trim_end())
@@ -284,6 +290,24 @@ impl Output {
             // Nobody reads stderr: there is no one left to tell.
         }
     }
+}
+
+/// What the other columns leave of the terminal's line; none on a pipe, and none where a cut would leave nothing.
+fn room_for_last(widths: &[usize]) -> Option<usize> {
+    const LEAST: usize = 8;
+    let (terminal_size::Width(line), _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    let (_, others) = widths.split_last()?;
+    let taken: usize = others.iter().map(|width| width + 2).sum();
+    usize::from(line).checked_sub(taken).filter(|room| *room >= LEAST)
+}
+
+/// The text, or its beginning and `...`.
+pub(crate) fn shortened(text: &str, room: usize) -> Cow<'_, str> {
+    if text.chars().count() <= room {
+        return Cow::Borrowed(text);
+    }
+    let start: String = text.chars().take(room.saturating_sub(3)).collect();
+    Cow::Owned(format!("{start}..."))
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ Exit codes:
     1  it ended; the reason is shown
     3  running, waiting for the control plane
     7  not paired
+    9  another gateway holds the state directory and does not answer
 
 Examples:
   gateway start
@@ -47,7 +48,7 @@ pub(crate) struct StartArgs {
     #[arg(long, visible_alias = "background", conflicts_with = "foreground")]
     pub(crate) daemon: bool,
 
-    /// Label of this host [env: PANORAMA_GATEWAY_DEVICE_NAME] [default: host name]
+    /// Label of this host [default: the one it was paired with]
     #[arg(long, value_name = "NAME")]
     pub(crate) device_name: Option<String>,
 

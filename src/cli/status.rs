@@ -11,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::local::{self, LocalError};
 use crate::cli::output::Details;
 use crate::cli::plane::address::{self, PlaneAddress};
+use crate::cli::times::{second, to_the_second};
 use crate::state::last_exit::LastExit;
 use crate::state::session::{Session, SessionError};
 use crate::wire::local::{DaemonState, DaemonStatus};
@@ -111,7 +112,7 @@ impl Report {
             .maybe("Reason", self.reason())
             .maybe("Uptime", status.map(|status| uptime(status.uptime_seconds)));
         let details = match (self.running(), &self.last_exit) {
-            (false, Some(last)) => details.add("Last exit", format!("{} ({})", last.reason, last.at)),
+            (false, Some(last)) => details.add("Last exit", format!("{} ({})", last.reason, second(last.at))),
             (_, Some(_) | None) => details,
         };
         let details = self.add_pairing(details);
@@ -119,17 +120,15 @@ impl Report {
         let details = self.add_places(details, cx);
         cx.out.heading(&format!("Gateway Status: {word}"), &details);
         if let Err(error) = &self.session {
-            cx.out.warn(
-                "The session file cannot be read.",
-                &Details::new().add("Details", error),
-            );
+            let details = Details::new().add("Details", error).maybe("Next", error.mend());
+            cx.out.warn("The session file cannot be used.", &details);
         }
     }
 
     fn add_pairing(&self, details: Details) -> Details {
         let session = self.session();
         let details = details
-            .add("Paired", yes_no(self.paired()))
+            .add("Paired", paired_word(&self.session))
             .maybe(
                 "Host machine control",
                 session.map(|session| enabled(session.full_control_enabled)),
@@ -150,8 +149,8 @@ impl Report {
         details
             .add("Ingress", if status.realtime { "push" } else { "poll" })
             .add("Jobs", jobs)
-            .maybe_verbose("Last heartbeat", status.last_heartbeat_at.as_deref())
-            .maybe_verbose("Last reconcile", status.last_reconcile_at.as_deref())
+            .maybe_verbose("Last heartbeat", status.last_heartbeat_at.as_deref().map(to_the_second))
+            .maybe_verbose("Last reconcile", status.last_reconcile_at.as_deref().map(to_the_second))
             .verbose("Malformed rows", status.malformed_rows)
     }
 
@@ -169,7 +168,7 @@ impl Report {
     }
 
     fn paired(&self) -> bool {
-        matches!(&self.session, Ok(Some(_)) | Err(_))
+        self.session().is_some()
     }
 
     fn document(&self, cx: &Context) -> Value {
@@ -208,6 +207,15 @@ pub(crate) const fn state_word(state: DaemonState) -> &'static str {
         DaemonState::Unauthenticated => "unauthenticated",
         DaemonState::Degraded => "degraded",
         DaemonState::Draining => "draining",
+    }
+}
+
+/// Whether this host is paired; a session that cannot be read is none, and is said to be there.
+pub(crate) const fn paired_word(session: &Result<Option<Session>, SessionError>) -> &'static str {
+    match session {
+        Ok(Some(_)) => "Yes",
+        Ok(None) => "No",
+        Err(_) => "No (the session file cannot be used)",
     }
 }
 

@@ -36,9 +36,12 @@ Options:
   -h, --help     Show help; `gateway help COMMAND` explains one command
   -V, --version  Show the version
 
+  `gateway COMMAND --help` also shows what every command takes, such as
+  --config-dir DIR and --color WHEN
+
 Examples:
-  gateway exec --up --full-control -- uname -a   everything from nothing, in one command
-  gateway pair CODE                              join a team, start in the background
+  gateway exec --up --full-control -- uname -a   from nothing, in one command
+  gateway pair CODE                              join a team, then start
   gateway status --json                          for programs
 ";
 
@@ -48,68 +51,95 @@ pub(crate) const TOPICS: &[&str] = &["examples", "environment", "exit-codes"];
 /// `gateway help examples`.
 pub(crate) const EXAMPLES: &str = "\
 Everything on one machine:
-  gateway up --full-control            control plane and gateway; Ctrl-C stops both
-  gateway up --detach                  the same in the background; `gateway stop` ends it
-  gateway exec -- uname -a             run a command as a job, end to end
-  gateway exec -- 'ls | wc -l'         one word is a shell command line
-  gateway exec --timeout 5 -- make     124 when it takes longer
+  gateway up --full-control          both processes; Ctrl-C stops them
+  gateway up --detach                in the background; `gateway stop` ends it
+  gateway exec -- uname -a           run a command as a job, end to end
+  gateway exec -- 'ls | wc -l'       one word is a shell command line
+  gateway exec --timeout 5 -- make   124 when it takes longer
 
 A host joins a team:
-  gateway pair CODE                    pairs, then starts in the background
-  gateway pair --full-control CODE     and allows commands on this host
+  gateway pair CODE                  pairs, then starts in the background
+  gateway pair --full-control CODE   and allows commands on this host
   gateway status
-  gateway logs                         follows; `--no-follow` prints and ends
+  gateway logs                       follows; `--no-follow` prints and ends
 
 Machine control has three layers; a command needs all of them:
-  gateway full-control enable                               host: on the host itself
-  gateway control-plane gateway full-control ID on          team
-  gateway control-plane resource create --gateway ID --full-control on    resource
+  gateway full-control enable                         host, typed there
+  gateway control-plane gateway full-control ID on    team
+  gateway control-plane resource full-control ID on   resource
 
 Jobs from another machine:
   gateway login --url http://10.0.0.5:54400 --anon-key KEY --token-file token
   gateway job submit --watch -- uname -a
   gateway job list
-  gateway job show ID                  which way it came, every step with its time
+  gateway job show ID                which way it came, every step and its time
   gateway job cancel ID
 
 Stopping:
-  gateway stop                         running jobs get 15 s, then they are cancelled
-  gateway stop --drain 10m             running jobs get ten minutes
-  gateway stop --now                   running jobs are cancelled
+  gateway stop                       running jobs get 15 s, then are cancelled
+  gateway stop --drain 10m           running jobs get ten minutes
+  gateway stop --now                 running jobs are cancelled
 ";
 
 /// `gateway help environment`.
 pub(crate) const ENVIRONMENT: &str = "\
-A flag wins over its variable. Blank values count as unset. Booleans: 1, true, yes, on, 0, false, no, off.
+A flag wins over its variable, a variable over the default. Blank values count
+as unset. Booleans: 1, true, yes, on, 0, false, no, off.
 
 State:
-  PANORAMA_GATEWAY_CONFIG_DIR           state directory [~/.panorama/gateway]
-  PANORAMA_GATEWAY_CONFIG_PATH          session file [gateway.json in it]
-  PANORAMA_GATEWAY_LOG_PATH             log file [gateway.log beside it]
-  PANORAMA_GATEWAY_PID_PATH             PID file, for people [gateway.pid beside it]
+  PANORAMA_GATEWAY_CONFIG_DIR
+      state directory [~/.panorama/gateway]
+  PANORAMA_GATEWAY_CONFIG_PATH
+      session file [gateway.json in it]
+  PANORAMA_GATEWAY_LOG_PATH
+      log file [gateway.log beside it]
+  PANORAMA_GATEWAY_PID_PATH
+      PID file, for people [gateway.pid beside it]
+  HOME
+      where the state directory is, unless it is named above
+  XDG_DATA_HOME
+      where it goes when it cannot be written in HOME (Linux) [~/.local/share]
 
 Control plane:
-  PANORAMA_SUPABASE_URL                 address of the control plane
-  PANORAMA_SUPABASE_ANON_KEY            its public key
+  PANORAMA_SUPABASE_URL
+      its address; on a paired host another spelling of the same address
+  PANORAMA_SUPABASE_ANON_KEY
+      its public key
   SUPABASE_URL, SUPABASE_ANON_KEY, SUPABASE_PUBLISHABLE_KEY
-                                        the same, for `pair` only, after the two above
-  PANORAMA_ENV, PANORAMA_ENV_FILE       load an environment file; none is loaded unless asked for
-  GATEWAY_DATABASE_URL                  database of the `control-plane` commands, when --database is
-                                        not given [the one of `gateway up`]
+      the same, for `pair` only, after the two above
+  PANORAMA_ENV
+      load `.env` (local) or `.env.NAME`: dev, test, stage, prod
+  PANORAMA_ENV_FILE
+      load this environment file; none is loaded unless one of the two, --env or
+      --env-file asks for it (ENVIRONMENT and PANORAMA_ENV_PATH do not)
+  GATEWAY_DATABASE_URL
+      database of the `control-plane` commands, when --database is not given
+      [the one of `gateway up`]
 
 Gateway:
-  PANORAMA_GATEWAY_DEVICE_NAME          label of this host [its host name]
-  PANORAMA_GATEWAY_CONCURRENCY          jobs at once [10]
-  PANORAMA_GATEWAY_SHUTDOWN_GRACE_MS    time for running jobs at a shutdown [60000]
-  PANORAMA_GATEWAY_AUTO_RESTART         restart after an upgrade
-  PANORAMA_GATEWAY_RESTART_CHECK_MS     how often to look for one [30000]
-  PANORAMA_GATEWAY_RESTART_MAX_WAIT_MS  longest wait for running jobs before it
+  PANORAMA_GATEWAY_DEVICE_NAME
+      label of this host, for `pair` and `up` [its host name]
+  PANORAMA_GATEWAY_CONCURRENCY
+      jobs at once, 1 to 256 [10]
+  PANORAMA_GATEWAY_SHUTDOWN_GRACE_MS
+      time for running jobs at a shutdown [60000]
+  PANORAMA_GATEWAY_AUTO_RESTART, PANORAMA_GATEWAY_RESTART_CHECK_MS,
+  PANORAMA_GATEWAY_RESTART_MAX_WAIT_MS
+      accepted, but this version does not restart itself after an upgrade:
+      gateway stop && gateway start
   PANORAMA_CLAUDE_CLI, PANORAMA_CODEX_CLI, PANORAMA_GEMINI_CLI
-                                        agent CLIs; after them CLAUDE_CLI, CODEX_CLI, GEMINI_CLI
+      agent CLIs; after them CLAUDE_CLI, CODEX_CLI, GEMINI_CLI
 
 Operator:
-  GATEWAY_TOKEN                         operator token; wins over the saved one
+  GATEWAY_TOKEN
+      operator token; wins over the saved one, and is what `login` saves when
+      there is no --token-file
 
 Terminal:
-  NO_COLOR                              no colour
+  NO_COLOR
+      no colour, unless --color says otherwise
+
+While building:
+  GATEWAY_DEFAULT_URL, GATEWAY_DEFAULT_ANON_KEY
+      control plane that `pair` uses when nothing names one
 ";

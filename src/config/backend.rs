@@ -8,8 +8,16 @@ use reqwest::Url;
 use crate::config::sources::Environment;
 use crate::domain::secret::Secret;
 
-const BUILT_IN_URL: Option<&str> = option_env!("GATEWAY_DEFAULT_URL");
-const BUILT_IN_KEY: Option<&str> = option_env!("GATEWAY_DEFAULT_ANON_KEY");
+const BUILT_IN_URL: Option<&str> = given(option_env!("GATEWAY_DEFAULT_URL"));
+const BUILT_IN_KEY: Option<&str> = given(option_env!("GATEWAY_DEFAULT_ANON_KEY"));
+
+/// A build script that has no value passes a blank one on: that is none.
+const fn given(value: Option<&'static str>) -> Option<&'static str> {
+    match value {
+        Some(value) if !value.trim_ascii().is_empty() => Some(value.trim_ascii()),
+        Some(_) | None => None,
+    }
+}
 
 /// Backend flags of a command line.
 #[derive(Debug, Clone, Default)]
@@ -33,10 +41,7 @@ pub struct Backend {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
     /// Nothing names one, and this build has no default.
-    #[error(
-        "no backend to pair with: {missing} missing, and this build has no default. Give --supabase-url and --anon-key, \
-         or set PANORAMA_SUPABASE_URL and PANORAMA_SUPABASE_ANON_KEY; or run `gateway up` for a control plane of your own"
-    )]
+    #[error("no control plane to pair with: {missing} missing, and this build knows none of its own")]
     NoneNamed {
         /// Which fields.
         missing: &'static str,
@@ -51,8 +56,8 @@ pub enum BackendError {
     },
     /// A paired host was pointed at another backend.
     #[error(
-        "this host is paired with {stored}, but {source_name} names {asked}. A session is only sent to the origin that \
-         issued it: drop {source_name}, or pair again with `gateway pair CODE --supabase-url {asked}`"
+        "this host is paired with {stored}, but {source_name} names {asked}; a session is only sent to the origin that \
+         issued it"
     )]
     OtherOrigin {
         /// Origin of the stored session.
@@ -63,11 +68,29 @@ pub enum BackendError {
         source_name: &'static str,
     },
     /// A paired host has no public key for its backend.
-    #[error("no public key is known for {url}: give --anon-key, or set PANORAMA_SUPABASE_ANON_KEY")]
+    #[error("no public key is known for {url}")]
     NoKey {
         /// The backend.
         url: String,
     },
+}
+
+impl BackendError {
+    /// What to do about it, one way on each line.
+    #[must_use]
+    pub fn next(&self) -> String {
+        match self {
+            Self::NoneNamed { .. } => "name one: --supabase-url URL --anon-key KEY\n\
+                 or set PANORAMA_SUPABASE_URL and PANORAMA_SUPABASE_ANON_KEY\n\
+                 or run `gateway up`: a control plane of your own, on this machine"
+                .to_owned(),
+            Self::NotAnAddress { .. } => "write it as https://HOST or http://HOST:PORT".to_owned(),
+            Self::OtherOrigin { asked, source_name, .. } => {
+                format!("drop {source_name}\nor pair again: gateway pair CODE --supabase-url {asked}")
+            }
+            Self::NoKey { .. } => "give --anon-key, or set PANORAMA_SUPABASE_ANON_KEY".to_owned(),
+        }
+    }
 }
 
 /// The backend to pair with: flags, then environment, then what the build was made with.
@@ -78,7 +101,7 @@ pub fn for_pairing(flags: &BackendFlags, env: &Environment) -> Result<Backend, B
     let from_env = || env.first(&["PANORAMA_SUPABASE_URL", "SUPABASE_URL"]);
     let named = flag_url(flags)
         .or_else(from_env)
-        .or_else(|| Some(("the build", BUILT_IN_URL.and_then(text)?)));
+        .or_else(|| Some(("the build", BUILT_IN_URL?)));
     let key_names = [
         "PANORAMA_SUPABASE_ANON_KEY",
         "SUPABASE_ANON_KEY",
@@ -86,7 +109,7 @@ pub fn for_pairing(flags: &BackendFlags, env: &Environment) -> Result<Backend, B
     ];
     let key = flag_key(flags)
         .or_else(|| Some(Secret::new(env.first(&key_names)?.1)))
-        .or_else(|| BUILT_IN_KEY.and_then(text).map(Secret::new));
+        .or_else(|| BUILT_IN_KEY.map(Secret::new));
     match (named, key) {
         (Some((source, url)), Some(anon_key)) => {
             parse(url, source)?;
@@ -153,7 +176,7 @@ pub fn same_origin(left: &str, right: &str) -> bool {
 fn built_in_key_for(url: &Url) -> Option<Secret> {
     let built_in = Url::parse(BUILT_IN_URL?).ok()?;
     (built_in.origin() == url.origin()).then_some(())?;
-    BUILT_IN_KEY.and_then(text).map(Secret::new)
+    BUILT_IN_KEY.map(Secret::new)
 }
 
 fn flag_url(flags: &BackendFlags) -> Option<(&'static str, &str)> {
@@ -241,18 +264,23 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_default_of_the_build_is_none() {
+        assert_eq!(given(None), None);
+        assert_eq!(given(Some(" ")), None);
+        assert_eq!(given(Some(" https://one.example\n")), Some("https://one.example"));
+    }
+
+    #[test]
     fn a_build_without_defaults_says_what_to_do() {
         if BUILT_IN_URL.is_none() {
-            let error = for_pairing(&BackendFlags::default(), &env(&[]))
-                .unwrap_err()
-                .to_string();
+            let error = for_pairing(&BackendFlags::default(), &env(&[])).unwrap_err();
             for word in [
                 "--supabase-url",
                 "--anon-key",
                 "PANORAMA_SUPABASE_ANON_KEY",
                 "gateway up",
             ] {
-                assert!(error.contains(word), "{error}");
+                assert!(error.next().contains(word), "{error}");
             }
         }
     }

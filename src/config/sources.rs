@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use nix::unistd::{User, geteuid, gethostname};
+use directories::BaseDirs;
+use nix::unistd::gethostname;
 
 /// A snapshot of environment variables, plus those an env file added.
 #[derive(Clone, Default)]
@@ -76,8 +77,8 @@ impl Environment {
     #[must_use]
     pub fn home(&self) -> Option<PathBuf> {
         self.path("HOME")
+            .or_else(|| Some(BaseDirs::new()?.home_dir().to_path_buf()))
             .filter(|home| home.is_absolute())
-            .or_else(|| Some(User::from_uid(geteuid()).ok()??.dir))
     }
 }
 
@@ -149,6 +150,14 @@ mod tests {
         assert_eq!(parse_leading_integer("30s"), Some(30));
         assert_eq!(parse_leading_integer("-3"), None);
         assert_eq!(parse_leading_integer(""), None);
+    }
+
+    #[test]
+    fn a_home_is_absolute_or_none() {
+        let home = |home: &str| [("HOME", home)].into_iter().collect::<Environment>().home();
+        assert_eq!(home("/home/a"), Some(PathBuf::from("/home/a")));
+        assert_eq!(home("home/a"), None);
+        assert!(Environment::default().home().is_some_and(|home| home.is_absolute()));
     }
 
     #[test]

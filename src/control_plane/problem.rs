@@ -1,5 +1,6 @@
 //! Why a statement was refused: a PostgREST code or an SQLSTATE, with PostgREST's words and status.
 
+use crate::domain::text::cut;
 use crate::wire::problem::RestProblem;
 
 /// A refusal, as it goes into the answer's body.
@@ -120,11 +121,7 @@ fn by_class(code: &str) -> u16 {
 /// Client text in messages is cut: it may be megabytes.
 pub(crate) fn shorten(text: &str) -> String {
     const LONGEST: usize = 200;
-    let mut short: String = text.chars().take(LONGEST).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    short
+    cut(text, LONGEST)
 }
 
 #[cfg(test)]

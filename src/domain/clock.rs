@@ -1,6 +1,7 @@
 //! Wall-clock time, ours and the server's. Deadlines never use it: they run on the monotonic clock.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serializer;
 
 /// Now by this machine's wall clock, in UTC.
 #[must_use]
@@ -12,6 +13,26 @@ pub fn now() -> Timestamp {
 #[must_use]
 pub fn wire_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// Writes an instant in the wire form.
+///
+/// # Errors
+/// The serializer's own.
+pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&wire_time(*at))
+}
+
+/// The same for an instant that may be missing.
+///
+/// # Errors
+/// The serializer's own.
+#[expect(clippy::ref_option, reason = "serde hands the field over by reference")]
+pub fn serialize_some<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serialize(at, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// How far the server's clock is ahead of ours, learnt from the `Date` header of its answers.

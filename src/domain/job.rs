@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::clock;
 use crate::domain::ids::{GatewayId, JobId, SubagentId, TeamId};
 use crate::domain::run::RunClose;
 
@@ -53,6 +54,8 @@ pub enum JobKind {
     Diagnostic,
     /// `shell_exec`: run one command line.
     ShellExec,
+    /// `model_run`: one question to one model.
+    ModelRun,
     /// `subagent_run`: one turn of an agent.
     SubagentRun,
     /// `subagent_cancel`: has its own query and never waits for a slot.
@@ -68,6 +71,7 @@ impl JobKind {
         match job_type {
             "diagnostic" => Self::Diagnostic,
             "shell_exec" => Self::ShellExec,
+            "model_run" => Self::ModelRun,
             "subagent_run" => Self::SubagentRun,
             "subagent_cancel" => Self::SubagentCancel,
             other => Self::Unsupported(other.to_owned()),
@@ -80,6 +84,7 @@ impl JobKind {
         match self {
             Self::Diagnostic => "diagnostic",
             Self::ShellExec => "shell_exec",
+            Self::ModelRun => "model_run",
             Self::SubagentRun => "subagent_run",
             Self::SubagentCancel => "subagent_cancel",
             Self::Unsupported(name) => name,
@@ -273,25 +278,33 @@ pub struct Timeline {
     /// Which way it came.
     pub ingress: Ingress,
     /// First seen by this gateway.
+    #[serde(serialize_with = "clock::serialize")]
     pub received_at: Timestamp,
     /// The claim succeeded.
+    #[serde(serialize_with = "clock::serialize_some")]
     pub claimed_at: Option<Timestamp>,
     /// The child process, if any, was started.
+    #[serde(serialize_with = "clock::serialize_some")]
     pub started_at: Option<Timestamp>,
     /// The outcome was known and journalled.
+    #[serde(serialize_with = "clock::serialize_some")]
     pub finished_at: Option<Timestamp>,
+    /// What the handler has to add, without secrets.
+    #[serde(flatten, default)]
+    pub details: Map<String, Value>,
 }
 
 impl Timeline {
     /// A timeline that has only begun.
     #[must_use]
-    pub const fn received(ingress: Ingress, at: Timestamp) -> Self {
+    pub fn received(ingress: Ingress, at: Timestamp) -> Self {
         Self {
             ingress,
             received_at: at,
             claimed_at: None,
             started_at: None,
             finished_at: None,
+            details: Map::new(),
         }
     }
 }
@@ -299,6 +312,19 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeline_is_written_in_milliseconds() {
+        let mut steps = Timeline::received(Ingress::Push, "2026-11-21T07:06:07.555574737Z".parse().unwrap());
+        steps.claimed_at = Some(steps.received_at);
+        assert_eq!(
+            serde_json::to_value(&steps).unwrap(),
+            serde_json::json!({
+                "ingress": "push", "received_at": "2026-11-21T07:06:07.555Z",
+                "claimed_at": "2026-11-21T07:06:07.555Z", "started_at": null, "finished_at": null,
+            })
+        );
+    }
 
     #[test]
     fn failed_outcome_carries_message_and_extra() {

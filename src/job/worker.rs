@@ -174,6 +174,7 @@ impl Worker {
             () = noted => handler.await,
             outcome = &mut handler => outcome,
         };
+        timeline.details = life.take_notes();
         ended.unwrap_or_else(|panic| {
             let text = panic_text(panic.as_ref());
             tracing::error!(job = %job.id, text, "Gateway job processing failed");

@@ -31,6 +31,29 @@ impl Features {
         self.flags.get(flag).copied().unwrap_or(false)
     }
 
+    /// Why this CLI cannot be let do everything, if it cannot.
+    #[must_use]
+    pub fn lacks_elevation(&self, provider: ProviderId) -> Option<&'static str> {
+        let (flags, why) = match provider {
+            ProviderId::ClaudeCode => (
+                ["permissionModeFlag", "dangerouslySkipPermissionsFlag"],
+                "Claude CLI does not expose elevated permission flags on this host (missing --permission-mode \
+                 bypassPermissions and --dangerously-skip-permissions).",
+            ),
+            ProviderId::Codex => (
+                ["dangerouslyBypassApprovalsAndSandboxFlag", "sandboxFlag"],
+                "Codex CLI does not expose elevated permission flags on this host (missing \
+                 --dangerously-bypass-approvals-and-sandbox and --sandbox danger-full-access).",
+            ),
+            ProviderId::Gemini => (
+                ["approvalModeFlag", "yoloFlag"],
+                "Gemini CLI does not expose elevated approval flags on this host (missing --approval-mode yolo and \
+                 --yolo).",
+            ),
+        };
+        (!flags.iter().any(|flag| self.has(flag))).then_some(why)
+    }
+
     /// The three things a backend plans with.
     #[must_use]
     pub fn supports(&self, provider: ProviderId) -> ProviderSupports {

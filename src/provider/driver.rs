@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::domain::run::RunFailure;
+use crate::domain::run::{Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
 use crate::provider::ProviderId;
 use crate::provider::plan::{Cli, Format, Plan};
 use crate::provider::request::RunRequest;
-use crate::provider::transcript::Transcript;
+use crate::provider::transcript::{Ended, Transcript};
 
 /// Knows how runs are started and read.
 pub trait Driver: fmt::Debug + Send + Sync {
@@ -27,9 +27,53 @@ pub trait Driver: fmt::Debug + Send + Sync {
         format: Format,
     ) -> Box<dyn Transcript>;
 
-    /// Holds an answer against its schema.
+    /// What holds answers against a schema.
     ///
     /// # Errors
-    /// Where and why it does not fit.
-    fn validate(&self, schema: &Value, answer: &Value) -> Result<(), String>;
+    /// [`RunFailure`] when it is no schema.
+    fn schema(&self, schema: &Value) -> Result<Check, RunFailure>;
+}
+
+/// Says where and why an answer does not fit.
+pub type Check = Box<dyn Fn(&Value) -> Result<(), RunFailure> + Send + Sync>;
+
+/// The agent CLIs of this program.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known;
+
+impl Driver for Known {
+    fn plan(&self, provider: ProviderId, _: &RunRequest, _: Cli<'_>) -> Result<Plan, RunFailure> {
+        let why = format!("{} cannot be driven yet", provider.label());
+        Err(RunFailure::new(FailureKind::Request, why))
+    }
+
+    fn transcript(&self, _: ProviderId, _: &RunRequest, _: Cli<'_>, _: Format) -> Box<dyn Transcript> {
+        Box::new(Unread)
+    }
+
+    fn schema(&self, _: &Value) -> Result<Check, RunFailure> {
+        Ok(Box::new(|_| Ok(())))
+    }
+}
+
+/// Of a run that was never planned.
+struct Unread;
+
+impl Transcript for Unread {
+    fn line(&mut self, _: &[u8], _: &mut Vec<RunEvent>) {}
+
+    fn overlong(&mut self, _: u64, _: &mut Vec<RunEvent>) {}
+
+    fn end(self: Box<Self>, _: &Ended<'_>) -> RunEnd {
+        RunEnd {
+            answer: Err(RunFailure::new(FailureKind::Crash, "")),
+            session_id: None,
+            model: None,
+            usage: None,
+            cost_usd: None,
+            cumulative: Cumulative::default(),
+            tool_ran: false,
+            metadata: Map::new(),
+        }
+    }
 }

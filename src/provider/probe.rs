@@ -14,6 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::text::cut;
 use crate::process::env::ChildEnv;
 use crate::process::exit::Ending;
 use crate::process::spawn;
@@ -189,11 +190,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn short(text: &str) -> String {
-    let text = text.trim();
-    match text.char_indices().nth(MAX_TEXT_CHARS) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or(text)),
-        None => text.to_owned(),
-    }
+    cut(text.trim(), MAX_TEXT_CHARS)
 }
 
 /// One look at one provider.

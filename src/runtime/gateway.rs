@@ -10,18 +10,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::backend::events::Event;
 use crate::backend::realtime::{Binding, Realtime};
-use crate::backend::{Auth, Client, Endpoint, Http, HttpError, Jobs};
+use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs};
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
 use crate::domain::clock;
-use crate::job::handler::{Context, Identity};
+use crate::job::agent::Agents;
+use crate::job::handler::active::ActiveRuns;
+use crate::job::handler::{Context, Identity, model_run, SUBAGENTS_PLACE};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
 use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
+use crate::provider::driver::Known;
 use crate::runtime::Start;
+use crate::runtime::events::{self, Teller};
 use crate::runtime::feed::Switches;
 use crate::runtime::heartbeat;
 use crate::runtime::ingress::{Ingress, Order, Parts, Report};
@@ -31,10 +36,11 @@ use crate::runtime::session_keeper::{self, SessionKeeper, install_switch, tokens
 use crate::runtime::signals::Signals;
 use crate::runtime::supervisor::{About, Lines, Note, Supervisor, WorkEnd};
 use crate::runtime::tasks::{Task, Tasks};
-use crate::state::fs::OwnerDir;
+use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
 use crate::state::session::{Session, SessionStore};
+use crate::state::workspaces::Workspaces;
 use crate::wire::heartbeat::WireStatus;
 
 /// How long the ingress waits for the answer to the first heartbeat.
@@ -53,6 +59,9 @@ pub enum BuildError {
     /// The address of the control plane is unusable.
     #[error(transparent)]
     Backend(#[from] HttpError),
+    /// The directory for work cannot be used.
+    #[error(transparent)]
+    Directory(#[from] FsError),
     /// The local socket cannot be opened.
     #[error("cannot open the local socket {path}: {why}")]
     Socket {
@@ -95,6 +104,7 @@ pub struct Gateway {
     client: Client,
     context: Context,
     about: About,
+    moved: Option<Event>,
 }
 
 impl Gateway {
@@ -132,6 +142,11 @@ impl Gateway {
             install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
             child_env,
             providers: probes.providers(),
+            agents: agents(plan.dir)?,
+            runs: Runs::new(&client, session.team_id.clone(), session.gateway_id.clone()),
+            active: ActiveRuns::default(),
+            workspaces: Workspaces::new(plan.dir),
+            events: Events::new(client.rest(), session.team_id.clone(), session.gateway_id.clone()),
         };
         let about = About {
             backend_url: plan.backend.url,
@@ -150,6 +165,7 @@ impl Gateway {
             client,
             context,
             about,
+            moved: events::fallback(plan.dir),
         })
     }
 
@@ -158,7 +174,7 @@ impl Gateway {
         let jobs = self.context.backend.clone();
         let (reports, mail) = mpsc::channel(report::MAILBOX);
         let (unreported, unreported_seen) = watch::channel(0);
-        let reporter = Reporter::new(jobs, self.journal.clone(), unreported);
+        let reporter = Reporter::new(jobs, self.context.runs.clone(), self.journal.clone(), unreported);
         self.tasks.spawn(Task::Reporter, reporter.run(mail));
         if let Err(error) = recovery::from_journal(&self.journal, &reports).await {
             return WorkEnd::Fault(error.to_string());
@@ -180,6 +196,7 @@ impl Gateway {
             install: self.context.install_full_control.clone(),
         };
         self.spawn_heartbeat(&lines, notes.clone());
+        self.spawn_events(&lines);
         let worker = self.spawn_ingress(&lines, settings, report, orders_seen);
         let status = lines.status.clone();
         let supervisor = Supervisor::new(self.about.clone(), lines, settings.shutdown_grace);
@@ -204,6 +221,17 @@ impl Gateway {
             notes,
         };
         self.tasks.spawn(Task::Heartbeat, sender.run(Arc::clone(&lines.hurry)));
+    }
+
+    fn spawn_events(&mut self, lines: &Lines) {
+        let us = self.context.identity.clone();
+        let teller = Teller {
+            events: Events::new(self.client.rest(), us.team_id, us.gateway_id),
+            picture: self.context.providers.picture.clone(),
+            status: lines.status.subscribe(),
+            first: self.moved.take(),
+        };
+        self.tasks.spawn(Task::Events, teller.run());
     }
 
     fn spawn_ingress(
@@ -273,6 +301,7 @@ impl Gateway {
 async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
     for task in [
         Task::Probes,
+        Task::Events,
         Task::Orphans,
         Task::Place,
         Task::Session,
@@ -306,6 +335,14 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
     }
     tasks.spawn(Task::Journal, writer.run());
     Ok(journal)
+}
+
+/// What runs agents, with nothing left of the runs of an earlier life.
+fn agents(dir: &Arc<OwnerDir>) -> Result<Agents, FsError> {
+    let agents = Agents::new(dir, Arc::new(Known))?;
+    agents.clear(model_run::PLACE);
+    agents.clear(SUBAGENTS_PLACE);
+    Ok(agents)
 }
 
 fn child_env(start: &Start) -> ChildEnv {

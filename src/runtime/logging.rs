@@ -4,10 +4,22 @@
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::domain::clock;
 use crate::state::log_file::RotatingLog;
+
+/// The time of a line for people: to the second. The file has it whole.
+struct Seconds;
+
+impl FormatTime for Seconds {
+    fn format_time(&self, line: &mut Writer<'_>) -> std::fmt::Result {
+        write!(line, "{}", clock::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+    }
+}
 
 /// Starts logging. `verbose` adds our own debug events, and on a terminal also the events that are no trouble. A second call in one process changes nothing.
 pub fn init(log: RotatingLog, verbose: bool) {
@@ -29,6 +41,7 @@ pub fn init(log: RotatingLog, verbose: bool) {
     let terminal = std::io::stderr().is_terminal().then(|| {
         tracing_subscriber::fmt::layer()
             .with_target(false)
+            .with_timer(Seconds)
             .with_writer(std::io::stderr)
             .with_filter(filter(shown))
     });

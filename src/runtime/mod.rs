@@ -3,6 +3,7 @@
 //! Decisions are pure machines with time handed in ([`feed`], [`reconcile`], [`shutdown`], [`status`]); tasks carry
 //! them out. Two read models are shared, each a watch channel with one writer: the wire status and the ingress report.
 
+pub mod events;
 pub mod feed;
 pub mod gateway;
 pub mod heartbeat;

@@ -28,6 +28,8 @@ pub enum Task {
     Session,
     /// Follows whether the state directory is still ours.
     Place,
+    /// Tells the control plane what is wrong with this host.
+    Events,
     /// Ends what an earlier run left on the control plane.
     Orphans,
 }
@@ -58,7 +60,7 @@ impl Task {
             Self::Ingress | Self::Journal | Self::Heartbeat => (OnError::StopGateway, OnStop::Await),
             // What is not confirmed by then stays in the journal.
             Self::Reporter | Self::Session | Self::LocalSocket => (OnError::StopGateway, OnStop::Abort),
-            Self::Probes | Self::Orphans | Self::Place => (OnError::Log, OnStop::Abort),
+            Self::Probes | Self::Events | Self::Orphans | Self::Place => (OnError::Log, OnStop::Abort),
         }
     }
 }

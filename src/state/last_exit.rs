@@ -11,7 +11,8 @@ const NAME: &str = "last_exit.json";
 /// How a daemon ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastExit {
-    /// When.
+    /// When, to the millisecond.
+    #[serde(serialize_with = "clock::serialize")]
     pub at: Timestamp,
     /// Its process id.
     pub pid: u32,

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::config::paths::{FALLBACK_MARKER, Paths};
 use crate::state::fs::{FsError, OwnerDir};
 
+/// What the marker in the fallback directory says before the path of the default one.
+const MARKER_TEXT: &str = "instead of ";
+
 /// An opened state directory and the paths that go with it.
 #[derive(Debug)]
 pub struct Place {
@@ -78,7 +81,7 @@ fn move_to(from: &Paths, paths: Paths, reason: FsError) -> Result<Place, FsError
     };
     dir.replace(
         FALLBACK_MARKER,
-        format!("instead of {}\n", from.dir.display()).as_bytes(),
+        format!("{MARKER_TEXT}{}\n", from.dir.display()).as_bytes(),
     )?;
     Ok(Place {
         paths,
@@ -89,6 +92,18 @@ fn move_to(from: &Paths, paths: Paths, reason: FsError) -> Result<Place, FsError
             session_copied,
         }),
     })
+}
+
+/// The directory that this one stands in for, when the state has moved here.
+#[must_use]
+pub fn instead_of(dir: &OwnerDir) -> Option<String> {
+    match dir.read(FALLBACK_MARKER) {
+        Ok(marker) => {
+            let text = String::from_utf8_lossy(&marker?).into_owned();
+            Some(text.strip_prefix(MARKER_TEXT)?.trim_end_matches('\n').to_owned())
+        }
+        Err(_) => None,
+    }
 }
 
 fn copy_session(from: &Paths, to: &OwnerDir, name: &str) -> Result<bool, FsError> {

@@ -23,6 +23,21 @@ fn topics_are_documented() {
 }
 
 #[test]
+fn topics_and_overview_fit_a_terminal_of_eighty_columns() {
+    let home = Home::new();
+    for args in [
+        &["help"][..],
+        &["help", "environment"],
+        &["help", "examples"],
+        &["help", "exit-codes"],
+    ] {
+        for line in home.gateway(args).ok().stdout.lines() {
+            assert!(line.chars().count() <= 80, "{args:?}: {line}");
+        }
+    }
+}
+
+#[test]
 fn every_command_is_in_the_overview_and_explains_itself() {
     let home = Home::new();
     let overview = home.gateway(&[]).ok().stdout;

@@ -11,6 +11,9 @@
 //! | claim, duplicate, status, control, resource and vm_id one after another | control row (with `vm_id`) and resource beside the claim, no status read | the claimed row carries the status; two trips instead of five |
 //! | duplicate query with `attempt=eq.1`, `limit=1` | attempts compared here, `created_at` and `started_at` read | null is attempt 1, and one of two twins must win |
 //! | completion without representation | `select=id,status` and `Prefer: return=representation` | a row that was not running any more has to be seen |
+//! | two events of `pair`, context `pairing` | none by `pair`; the daemon that it starts tells, context `startup` | one sender; a host that is only started tells as much |
+//! | an event after a model call was made and failed | also `unknown`, `check_type=light`: a CLI that no model was asked of | the daemon looks at CLIs without spending the user's tokens |
+//! | nothing when a verdict changes later | told once, context `refresh` | a CLI that goes away in the night is news |
 //! | completion `{status,result,error,completed_at}` | also `debug` with the job's steps | `job show` names ingress and times |
 
 use serde_json::{Value, json};
@@ -51,15 +54,23 @@ const CANCELS: &str = "GET /rest/v1/gateway_jobs?select=*&team_id=eq.T&status=eq
                        &job_type=eq.subagent_cancel&order=created_at.asc,id.asc&limit=100";
 const JOBS: &str = "GET /rest/v1/gateway_jobs?select=*&team_id=eq.T&status=eq.queued&gateway_id=eq.G\
                     &job_type=neq.subagent_cancel&order=created_at.asc,id.asc&limit=10";
+const EVENTS: &str = "POST /rest/v1/gateway_events?";
+/// One agent CLI that answers, as in the observation.
+const CLAUDE_ALONE: [(&str, &str); 3] = [
+    ("PANORAMA_CLAUDE_CLI", "/bin/bash"),
+    ("PANORAMA_CODEX_CLI", "/nowhere/codex"),
+    ("PANORAMA_GEMINI_CLI", "/nowhere/gemini"),
+];
 
 #[tokio::test]
 async fn start_idle_and_end_say_what_was_observed() {
     let (host, recorder) = recorded().await;
-    let daemon = host.start_ready(&[]).await;
+    let daemon = host.start_ready(&CLAUDE_ALONE).await;
     eventually("a ready heartbeat", || async {
         (host.wire_status().await == "ready").then_some(())
     })
     .await;
+    host.told(3).await;
     assert_eq!(daemon.stop().await.exit_code, Some(0));
     let seen = recorder.seen();
     let mut lines: Vec<String> = seen.iter().map(|seen| line(seen, &host)).collect();
@@ -82,7 +93,7 @@ async fn start_idle_and_end_say_what_was_observed() {
     lines.dedup();
     let reads = ["running", "/realtime", "gateway-heartbeat"];
     lines.retain(|line| !reads.iter().any(|known| line.contains(known)));
-    assert_eq!(lines, [CANCELS, JOBS].map(str::to_owned));
+    assert_eq!(lines, [CANCELS, JOBS, EVENTS].map(str::to_owned));
     for request in seen.iter().filter(|seen| !seen.target.starts_with("/realtime")) {
         assert_eq!(request.header("apikey"), Some(host.plane.anon_key.as_str()));
         assert_eq!(
@@ -101,6 +112,7 @@ async fn start_idle_and_end_say_what_was_observed() {
         );
     }
     heartbeat_body(&seen);
+    event_bodies(&seen, &host);
     channel_frames(&recorder.frames(), &host);
 }
 
@@ -121,6 +133,32 @@ fn heartbeat_body(seen: &[Seen]) {
     );
     assert_eq!(body["capabilities"]["runtime"]["node_version"], "none");
     assert_eq!(beat.header("content-type"), Some("application/json"));
+}
+
+fn event_bodies(seen: &[Seen], host: &Host) {
+    let told = seen.iter().filter(|seen| seen.target.ends_with("gateway_events"));
+    let mut bodies: Vec<&str> = told
+        .map(|seen| {
+            assert_eq!(seen.header("prefer"), Some("return=minimal"));
+            seen.body.as_str()
+        })
+        .collect();
+    bodies.sort_unstable();
+    let event = |provider: &str, message: &str, status: &str, error: Value| {
+        json!({
+            "gateway_id": host.paired.gateway_id, "team_id": host.paired.team_id, "provider": provider,
+            "level": "warn", "code": "provider_validation", "message": format!("{provider} validation {message}"),
+            "details": {"context": "startup", "status": status, "check_type": "light", "error": error,
+                "duration_ms": null},
+        })
+        .to_string()
+    };
+    let missing = |provider: &str| {
+        let error = format!("spawn /nowhere/{provider} ENOENT");
+        event(provider, &format!("failed: {error}"), "unavailable", json!(error))
+    };
+    let asked_nothing = event("claude_code", "status: unknown", "unknown", Value::Null);
+    assert_eq!(bodies, [asked_nothing, missing("codex"), missing("gemini")]);
 }
 
 fn channel_frames(frames: &[String], host: &Host) {

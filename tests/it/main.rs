@@ -8,6 +8,7 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod agent_runner;
 mod auth_server;
 mod backend_auth;
 mod backend_http;
@@ -19,6 +20,7 @@ mod cli_plane;
 mod cli_start;
 mod cli_state;
 mod cli_up;
+mod daemon_events;
 mod daemon_jobs;
 mod daemon_life;
 mod daemon_load;
@@ -33,6 +35,7 @@ mod journey_pairing;
 mod journey_postgres;
 mod journey_refusals;
 mod log_file;
+mod model_run;
 mod pairing_server;
 mod plane_server;
 mod process;

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::fake_agent::{self, FakeDriver};
 
 fn environment() -> ChildEnv {
     let given = [
@@ -52,6 +53,7 @@ fn context(host_enabled: bool) -> Context {
             Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
             tokio::sync::watch::Sender::default(),
         ),
+        agents: fake_agent::agents(tempfile::tempdir().unwrap().path(), FakeDriver::default()),
     }
 }
 

@@ -200,6 +200,7 @@ fn the_state_moves_to_the_fallback_and_is_found_there() {
     let from = moved.moved_from.expect("it moved");
     assert_eq!(from.dir, default);
     assert!(fallback.join("in-use").is_file());
+    assert_eq!(place::instead_of(&moved.dir).as_deref(), default.to_str());
     // A stranger's session is not taken along.
     assert!(!from.session_copied && SessionStore::new(&moved.paths).load().unwrap().is_none());
     paths.fallback_dir = None;
@@ -255,7 +256,10 @@ fn operator_and_last_exit_round_trip() {
     assert_eq!(mode(&paths.operator_file()), 0o600);
     assert!(operator::wipe(&dir).unwrap() && !operator::wipe(&dir).unwrap());
 
-    let exit = LastExit::of_this_process(1, "session refused", Some("gateway pair CODE".to_owned()));
+    let exit = LastExit {
+        at: "2026-11-21T07:08:28.847Z".parse().unwrap(),
+        ..LastExit::of_this_process(1, "session refused", Some("gateway pair CODE".to_owned()))
+    };
     last_exit::save(&dir, &exit).unwrap();
     assert_eq!(last_exit::load(&dir).unwrap(), Some(exit));
     dir.replace("last_exit.json", b"{").unwrap();

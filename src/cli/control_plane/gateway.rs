@@ -8,9 +8,9 @@ use crate::cli::context::Context;
 use crate::cli::control_plane::{DatabaseArg, on_off, values};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
-use crate::cli::job::show::shown;
 use crate::cli::output::Details;
 use crate::cli::status::enabled;
+use crate::cli::times::{relative, to_the_second};
 use crate::control_plane::admin::GatewayInfo;
 use crate::domain::clock;
 
@@ -65,6 +65,15 @@ impl GatewayArgs {
     }
 }
 
+/// Columns of a list, the one of any length last.
+const COLUMNS: &[(&str, &str)] = &[
+    ("GATEWAY", "id"),
+    ("STATUS", "status"),
+    ("CONTROL", "full_control_enabled"),
+    ("SEEN", "last_seen_at"),
+    ("DEVICE", "device_name"),
+];
+
 pub(crate) async fn run(args: &GatewayArgs, cx: &Context) -> CliResult {
     let admin = args.database.open(cx).await?;
     match &args.command {
@@ -73,8 +82,7 @@ pub(crate) async fn run(args: &GatewayArgs, cx: &Context) -> CliResult {
             if json.json {
                 cx.out.document(&rows)?;
             } else {
-                let columns = ["id", "device_name", "status", "full_control_enabled", "last_seen_at"];
-                print_rows(&rows, &columns, cx);
+                print_rows(&rows, COLUMNS, cx);
             }
         }
         GatewayCommand::Show { id, json } => {
@@ -129,26 +137,30 @@ fn effective(gateways: &[GatewayInfo]) -> Result<Vec<Value>, CliError> {
 pub(crate) fn cell(row: &Value, column: &str) -> String {
     match row.get(column) {
         None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) if column.ends_with("_at") => shown(text),
+        Some(Value::String(text)) if column.ends_with("_at") => to_the_second(text),
         Some(Value::String(text)) => text.clone(),
-        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_))) => other.to_string(),
+        Some(Value::Bool(on)) => if *on { "on" } else { "off" }.to_owned(),
+        Some(other @ (Value::Number(_) | Value::Array(_) | Value::Object(_))) => other.to_string(),
     }
 }
 
-/// Rows as a table of these columns.
-pub(crate) fn print_rows(rows: &[Value], columns: &[&str], cx: &Context) {
+/// Rows as a table of these headings and columns.
+pub(crate) fn print_rows(rows: &[Value], columns: &[(&str, &str)], cx: &Context) {
     if rows.is_empty() {
         cx.out.line("None.");
         return;
     }
-    let head: Vec<String> = columns
-        .iter()
-        .map(|column| column.replace('_', " ").to_uppercase())
-        .collect();
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let lines: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| columns.iter().map(|column| cell(row, column)).collect())
-        .collect();
+    let now = clock::now();
+    let in_list = |row: &Value, column: &str| {
+        let shown = cell(row, column);
+        if column.ends_with("_at") {
+            relative(&shown, now)
+        } else {
+            shown
+        }
+    };
+    let head: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
+    let line = |row: &Value| columns.iter().map(|(_, column)| in_list(row, column)).collect();
+    let lines: Vec<Vec<String>> = rows.iter().map(line).collect();
     cx.out.table(&head, &lines);
 }

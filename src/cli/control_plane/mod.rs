@@ -25,7 +25,7 @@ Examples:
   gateway control-plane pairing-code
   gateway control-plane token create --name laptop
   gateway control-plane gateway full-control ID on
-  gateway control-plane resource create --gateway ID --full-control on"
+  gateway control-plane resource full-control ID on"
 )]
 pub(crate) struct ControlPlaneArgs {
     #[command(subcommand)]

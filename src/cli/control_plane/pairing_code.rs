@@ -13,6 +13,7 @@ use crate::cli::error::CliResult;
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
 use crate::cli::plane::boot;
+use crate::cli::times::second;
 use crate::domain::clock::wire_time;
 
 /// Options of `pairing-code`.
@@ -55,7 +56,7 @@ pub(crate) async fn run(args: &PairingCodeArgs, cx: &Context) -> CliResult {
     );
     let details = Details::new()
         .add("Code", code.code.expose())
-        .add("Valid until", wire_time(code.expires_at))
+        .add("Valid until", second(code.expires_at))
         .add("On the host", pair);
     cx.out.ok("Pairing code", &details);
     Ok(Exit::OK)

@@ -142,7 +142,13 @@ fn list(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> {
         return cx.out.document(&rows);
     }
     let flat: Vec<Value> = rows.iter().map(flattened).collect();
-    let columns = ["id", "name", "access", "machine_control", "gateway"];
+    let columns = [
+        ("RESOURCE", "id"),
+        ("ACCESS", "access"),
+        ("CONTROL", "machine_control"),
+        ("GATEWAY", "gateway"),
+        ("NAME", "name"),
+    ];
     print_rows(&flat, &columns, cx);
     Ok(())
 }
@@ -152,6 +158,6 @@ fn flattened(row: &Value) -> Value {
     let on = metadata("full_control") == Some(Value::Bool(true));
     serde_json::json!({
         "id": row.get("id"), "name": row.get("display_name"), "access": row.get("max_access_level"),
-        "machine_control": if on { "on" } else { "off" }, "gateway": metadata("gateway_id"),
+        "machine_control": on, "gateway": metadata("gateway_id"),
     })
 }

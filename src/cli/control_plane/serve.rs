@@ -12,6 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Details;
 use crate::cli::plane::address::{self, PlaneAddress};
 use crate::cli::plane::database;
+use crate::cli::shell_words;
 use crate::control_plane::auth::Lives;
 use crate::control_plane::listen::ConnectionLimits;
 use crate::control_plane::server::{self, Bound, ServeError, ServeOptions};
@@ -39,7 +40,7 @@ Examples:
 )]
 pub(crate) struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:54400")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:54400")]
     listen: SocketAddr,
 
     /// `gateway stop` ends it too
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: &ServeArgs, cx: &Context) -> CliResult {
     let database = args.database.chosen(cx)?;
     let home = Home::open(&database, cx)?;
     let shown = database::shown(&database, cx);
+    let next = next_steps(&database, home.is_some());
     let options = ServeOptions {
         listen: args.listen,
         database,
@@ -65,7 +67,7 @@ pub(crate) async fn run(args: &ServeArgs, cx: &Context) -> CliResult {
         if let Some(home) = &home {
             unsaved = home.save(&bound, args.started_by_up).err();
         }
-        announce(&bound, &shown, cx);
+        announce(&bound, &shown, &next, cx);
     };
     server::serve(options, on_bound, interrupted()?).await?;
     match unsaved {
@@ -111,15 +113,33 @@ impl Home {
     }
 }
 
-fn announce(bound: &Bound, database: &str, cx: &Context) {
+/// The commands that make this control plane useful. They open its database, so they name it unless it is the usual one.
+fn next_steps(database: &DatabaseUrl, embedded: bool) -> String {
+    let named = match database {
+        DatabaseUrl::Sqlite(path) if !embedded => vec!["--database".to_owned(), format!("sqlite:{}", path.display())],
+        DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => Vec::new(),
+    };
+    let command = |words: &str| {
+        let words = words.split(' ').map(str::to_owned);
+        shell_words::command_line(&words.chain(named.clone()).collect::<Vec<_>>())
+    };
+    let steps = [
+        command("gateway control-plane pairing-code"),
+        command("gateway control-plane token create"),
+    ];
+    let note = match database {
+        DatabaseUrl::Sqlite(_) => "",
+        DatabaseUrl::Postgres(_) => "\nwith GATEWAY_DATABASE_URL set as here",
+    };
+    format!("{}{note}", steps.join("\n"))
+}
+
+fn announce(bound: &Bound, database: &str, next: &str, cx: &Context) {
     let details = Details::new()
         .add("Address", format!("http://{}", bound.address))
         .add("Public key", bound.anon_key.expose())
         .add("Database", database)
-        .add(
-            "Next",
-            "gateway control-plane pairing-code; gateway control-plane token create",
-        );
+        .add("Next", next);
     cx.out.ok("Control plane listens", &details);
 }
 
@@ -152,5 +172,24 @@ impl From<ServeError> for CliError {
             | ServeError::Auth(_)
             | ServeError::ChangeLog(_) => Self::failed("The control plane stopped.").detail(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_steps_name_a_database_that_is_not_the_usual_one() {
+        let chosen = DatabaseUrl::Sqlite("/srv/a plane.sqlite".into());
+        assert_eq!(
+            next_steps(&chosen, false),
+            "gateway control-plane pairing-code --database 'sqlite:/srv/a plane.sqlite'\n\
+             gateway control-plane token create --database 'sqlite:/srv/a plane.sqlite'"
+        );
+        assert_eq!(
+            next_steps(&chosen, true),
+            "gateway control-plane pairing-code\ngateway control-plane token create"
+        );
     }
 }

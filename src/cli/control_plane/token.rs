@@ -75,7 +75,7 @@ pub(crate) async fn run(args: &TokenArgs, cx: &Context) -> CliResult {
                     .add("Team ID", &token.team_id)
                     .add(
                         "Note",
-                        "shown once; keep it in a file and use `gateway login --token-file`",
+                        "shown once; keep it in a file of mode 600 and use `gateway login --token-file`",
                     );
                 cx.out.ok("Operator token created", &details);
             }
@@ -93,7 +93,13 @@ fn list(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> {
     if as_json {
         return cx.out.document(&rows);
     }
-    let columns = ["id", "name", "created_at", "expires_at", "revoked_at"];
+    let columns = [
+        ("TOKEN", "id"),
+        ("CREATED", "created_at"),
+        ("EXPIRES", "expires_at"),
+        ("REVOKED", "revoked_at"),
+        ("NAME", "name"),
+    ];
     super::gateway::print_rows(rows, &columns, cx);
     Ok(())
 }

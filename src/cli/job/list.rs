@@ -1,15 +1,20 @@
 //! `gateway job list`.
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::CliResult;
 use crate::cli::exit::Exit;
-use crate::cli::job::show::shown;
 use crate::cli::operator::{JobFilter, Operator};
+use crate::cli::output::shortened;
+use crate::cli::times::relative;
 use crate::domain::job::JobStatus;
+
+/// Characters of a command or an error, where no terminal says how many fit.
+const LONGEST: usize = 48;
 
 /// Options of `job list`.
 #[derive(Debug, Args)]
@@ -57,19 +62,21 @@ pub(crate) async fn run(args: &ListArgs, cx: &Context) -> CliResult {
         gateway_id: args.gateway.as_deref(),
         limit: args.limit,
     };
-    let rows = Operator::open(cx).await?.jobs(&filter).await?;
+    let operator = Operator::open(cx).await?;
+    let rows = operator.jobs(&filter).await?;
     if args.json.json {
         cx.out.document(&rows)?;
     } else if rows.is_empty() {
         cx.out.line("No jobs.");
     } else {
-        let lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        let now = operator.server_time();
+        let lines: Vec<Vec<String>> = rows.iter().map(|row| cells(row, now)).collect();
         cx.out.table(&["JOB", "TYPE", "STATUS", "CREATED", "WHAT"], &lines);
     }
     Ok(Exit::OK)
 }
 
-fn cells(row: &Value) -> Vec<String> {
+fn cells(row: &Value, now: Timestamp) -> Vec<String> {
     let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let command = row.pointer("/payload/command").and_then(Value::as_str);
     let what = match (text("error"), command) {
@@ -82,16 +89,7 @@ fn cells(row: &Value) -> Vec<String> {
         text("id"),
         text("job_type"),
         text("status"),
-        shown(&text("created_at")),
-        shortened(&what),
+        relative(&text("created_at"), now),
+        shortened(&what, LONGEST).into_owned(),
     ]
-}
-
-fn shortened(text: &str) -> String {
-    const WIDTH: usize = 48;
-    if text.chars().count() <= WIDTH {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(WIDTH - 3).collect();
-    format!("{start}...")
 }

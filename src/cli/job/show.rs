@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::operator::Operator;
 use crate::cli::output::Details;
 use crate::cli::refusal;
-use crate::domain::clock::wire_time;
+use crate::cli::times::to_the_millisecond;
 
 /// Options of `job show`.
 #[derive(Debug, Args)]
@@ -81,17 +81,12 @@ fn steps(row: &Value) -> Vec<Vec<String>> {
             let time = text(row, pointer)?;
             Some(vec![
                 (*step).to_owned(),
-                shown(time),
+                to_the_millisecond(time),
                 since(row, time),
                 (*clock).to_owned(),
             ])
         })
         .collect()
-}
-
-/// One form for all clocks; a text that is no time stays as it is.
-pub(crate) fn shown(time: &str) -> String {
-    time.parse().map_or_else(|_text| time.to_owned(), wire_time)
 }
 
 /// Time since the job was created. Two clocks are compared, so that it may be a little below zero.

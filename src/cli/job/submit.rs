@@ -19,11 +19,16 @@ const DEFAULT_LIMIT: Duration = Duration::from_mins(30);
 
 /// Options of `job submit`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "With --watch the exit codes are those of `gateway exec`. A job of another type gives 1 when it failed, or when its
+result says `success: false`, as a diagnostic does where no agent CLI can be used.
+
+Examples:
   gateway job submit -- uname -a
   gateway job submit --watch --timeout 60 -- 'make test'
   gateway job submit --type diagnostic
-  gateway job submit --type subagent_run --payload @run.json --idempotency-key run-17")]
+  gateway job submit --type subagent_run --payload @run.json --idempotency-key run-17"
+)]
 pub(crate) struct SubmitArgs {
     /// Kind of job
     #[arg(long = "type", value_name = "TYPE", default_value = "shell_exec")]

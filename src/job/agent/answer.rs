@@ -3,26 +3,24 @@
 use serde_json::Value;
 
 use crate::domain::run::{Answer, FailureKind, RunFailure};
-use crate::provider::driver::Driver;
+use crate::provider::driver::Check;
 use crate::provider::request::{OutputForm, RunRequest, Session};
 
 /// Puts the JSON of the answer into its place and holds it against the schema.
-pub(super) fn checked(mut answer: Answer, request: &RunRequest, driver: &dyn Driver) -> Result<Answer, RunFailure> {
-    let OutputForm::Json { schema } = &request.output else {
+pub(super) fn checked(mut answer: Answer, request: &RunRequest, check: Option<&Check>) -> Result<Answer, RunFailure> {
+    if request.output == OutputForm::Text {
         return Ok(answer);
-    };
+    }
     if answer.structured.is_none() {
         answer.structured = object_in(&answer.text);
     }
-    let Some(schema) = schema else {
+    let Some(check) = check else {
         return Ok(answer);
     };
-    let wrong = |why: String| RunFailure::new(FailureKind::Answer, why);
     match &answer.structured {
-        Some(value) => driver.validate(schema, value).map_err(wrong)?,
-        None => return Err(wrong("The answer holds no JSON object".to_owned())),
+        Some(value) => check(value).map(|()| answer),
+        None => Err(RunFailure::new(FailureKind::Answer, "The answer holds no JSON object")),
     }
-    Ok(answer)
 }
 
 /// Whether the turn took place in the session asked for.

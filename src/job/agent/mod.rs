@@ -32,8 +32,8 @@ use crate::domain::run::{FailureKind, RunEvent, RunFailure};
 use crate::process::env::ChildEnv;
 use crate::provider::ProviderId;
 use crate::provider::capability::Features;
-use crate::provider::driver::Driver;
-use crate::provider::request::{RunRequest, Session};
+use crate::provider::driver::{Check, Driver};
+use crate::provider::request::{OutputForm, RunRequest, Session};
 use crate::state::fs::{FsError, OwnerDir};
 
 pub use self::answer::object_in;
@@ -142,8 +142,15 @@ impl Agents {
             stop,
             began: Instant::now(),
             request: turn.request.clone(),
+            check: None,
             retries: Vec::new(),
         };
+        if let OutputForm::Json { schema: Some(schema) } = &turn.request.output {
+            match self.0.driver.schema(schema) {
+                Ok(check) => run.check = Some(check),
+                Err(failure) => return run.report(Attempt::without_process(How::Refused, failure)),
+            }
+        }
         let key = match &run.request.session {
             Session::Ephemeral => None,
             Session::New(id) | Session::Resume(id) => Some(run.key(id)),
@@ -166,6 +173,7 @@ struct Run<'a> {
     stop: &'a CancellationToken,
     began: Instant,
     request: RunRequest,
+    check: Option<Check>,
     retries: Vec<Reason>,
 }
 
@@ -244,7 +252,7 @@ impl Run<'_> {
         attempt.end.answer = attempt
             .end
             .answer
-            .and_then(|answer| answer::checked(answer, &self.request, driver))
+            .and_then(|answer| answer::checked(answer, &self.request, self.check.as_ref()))
             .and_then(|answer| answer::same_session(&self.request.session, got.as_deref()).map(|()| answer));
         let began = match self.request.session {
             Session::Ephemeral => None,

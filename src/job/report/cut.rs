@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::escape::without_partial_character;
-use crate::domain::job::{JobOutcome, JobResult, JobStatus};
+use crate::domain::job::{JobOutcome, JobResult, JobStatus, Timeline};
 use crate::domain::run::{RunClose, RunFinal, error_envelope};
 
 /// How much of a result is sent.
@@ -96,6 +96,13 @@ impl Cut {
                     ("original_status", Value::from(outcome.status().as_str())),
                 ],
             ),
+        }
+    }
+
+    /// The timeline in this form: a refused result goes without its notes.
+    pub fn trim(self, timeline: &mut Timeline) {
+        if self != Self::Whole {
+            timeline.details.clear();
         }
     }
 

@@ -184,9 +184,10 @@ async fn attempt(jobs: Jobs, runs: Runs, journal: Journal, (finished, cut): (Fin
             }
         },
     };
-    let Some((outcome, timeline)) = ending else {
+    let Some((outcome, mut timeline)) = ending else {
         return (id, Fate::Missing);
     };
+    cut.trim(&mut timeline);
     let fate = match close::run_first(&runs, &jobs, &id, cut.apply(outcome)).await {
         Ok(outcome) => match jobs.complete(&id, &Completion::new(outcome, &timeline)).await {
             Ok(done) => delivered(&id, done),

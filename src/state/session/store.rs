@@ -26,7 +26,7 @@ pub enum SessionError {
     #[error(transparent)]
     File(#[from] FsError),
     /// It is there, and no session can be read from it.
-    #[error("{} is corrupt ({reason}); move it away and pair again with `gateway pair CODE --force`", path.display())]
+    #[error("{} is corrupt ({reason})", path.display())]
     Corrupt {
         /// The session file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum SessionError {
         reason: String,
     },
     /// Some of the members that make a session are there, others are not.
-    #[error("{} is incomplete: {} missing; pair again with `gateway pair CODE --force`", path.display(), missing.join(", "))]
+    #[error("{} is incomplete: {} missing", path.display(), missing.join(", "))]
     Incomplete {
         /// The session file.
         path: PathBuf,
@@ -62,6 +62,19 @@ impl SessionError {
         match self {
             Self::Corrupt { .. } | Self::Incomplete { .. } | Self::NotPaired { .. } => true,
             Self::File(_) | Self::Busy(_) | Self::Encode(_) => false,
+        }
+    }
+
+    /// The command that mends it.
+    #[must_use]
+    pub fn mend(&self) -> Option<String> {
+        match self {
+            Self::Corrupt { .. } | Self::Incomplete { .. } => {
+                Some("pair again, which replaces the file: gateway pair CODE; or move it away".to_owned())
+            }
+            Self::NotPaired { .. } => Some("gateway pair CODE".to_owned()),
+            Self::File(error) => error.mend(),
+            Self::Busy(_) | Self::Encode(_) => None,
         }
     }
 

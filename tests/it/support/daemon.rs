@@ -169,6 +169,22 @@ impl Host {
         assert!(status < 300, "{status} {reply}");
     }
 
+    /// What the gateway told about itself, once it is that much.
+    pub(crate) async fn told(&self, events: usize) -> Vec<Value> {
+        eventually(&format!("{events} events"), || async {
+            let rows = self.events().await;
+            (rows.len() >= events).then_some(rows)
+        })
+        .await
+    }
+
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let path = "/rest/v1/gateway_events?select=*&order=provider.asc";
+        let (status, rows) = self.plane.get(path, &self.operator).await;
+        assert_eq!(status, 200, "{rows}");
+        rows.as_array().unwrap().clone()
+    }
+
     /// Ends the gateway's sessions on the control plane.
     pub(crate) async fn revoke(&self) {
         let path = "/auth/v1/logout?scope=global";

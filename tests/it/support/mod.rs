@@ -4,6 +4,7 @@
 pub(crate) mod alone;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
+pub(crate) mod fake_agent;
 pub(crate) mod fault_proxy;
 pub(crate) mod home;
 pub(crate) mod plane;

@@ -27,10 +27,20 @@ impl Seen {
     }
 }
 
+/// What becomes of the gateway's events, which are not passed on then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EventFate {
+    /// No answer at all.
+    Silence,
+    /// An error.
+    Refused(u16),
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     down: AtomicBool,
     refuse_results: AtomicBool,
+    events: Mutex<Option<EventFate>>,
     /// Ends of jobs with more bytes than this are answered with the status; no status, no limit.
     limit: Mutex<Option<(usize, u16)>>,
     seen: Mutex<Vec<Seen>>,
@@ -72,6 +82,10 @@ impl Recorder {
     /// New connections, and open ones at their next request, are cut.
     pub(crate) fn down(&self, down: bool) {
         self.shared.down.store(down, Ordering::SeqCst);
+    }
+
+    pub(crate) fn end_events_in(&self, fate: EventFate) {
+        *self.shared.events.lock().unwrap() = Some(fate);
     }
 
     /// The ends of jobs are answered with an error and not passed on.
@@ -118,9 +132,16 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
                 take_frames(&mut held, &shared);
             } else if let Some((seen, _)) = take_request(&mut held) {
                 websocket = seen.header("upgrade").is_some();
+                let event = seen.target.contains("gateway_events");
                 let result = seen.method == "PATCH" && seen.target.contains("status=eq.running");
                 let length = seen.body.len();
                 shared.seen.lock().unwrap().push(seen);
+                let fate = *shared.events.lock().unwrap();
+                match fate.filter(|_| event) {
+                    Some(EventFate::Silence) => continue,
+                    Some(EventFate::Refused(status)) => return Some(status),
+                    None => {}
+                }
                 if result && shared.refuse_results.load(Ordering::SeqCst) {
                     return None;
                 }
@@ -143,13 +164,17 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
         () = down => None,
     };
     if let Some(status) = refused {
-        let body = r#"{"message":"refused by the test"}"#;
-        let answer = format!(
-            "HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        drop(to_client.write_all(answer.as_bytes()).await);
+        // Nobody may be there to hear it.
+        drop(to_client.write_all(refusal(status).as_bytes()).await);
     }
+}
+
+fn refusal(status: u16) -> String {
+    let body = r#"{"message":"refused by the test"}"#;
+    format!(
+        "HTTP/1.1 {status} Refused\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A whole request out of the bytes so far; clients send the next one only after the answer.

@@ -25,8 +25,13 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
+use crate::job::handler::agents::{Witness, found, judge, verdict};
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
+use crate::provider::capability::Finding;
+
+/// Below the work directory; what an earlier life has left there may go.
+pub const PLACE: &str = "subagents";
 
 /// Runs one `subagent_run` job.
 pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
@@ -42,13 +47,35 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     if let Err(refused) = begin(&target, cx, life).await {
         return refused.outcome();
     }
-    match turn(&target, job, cx) {
+    let finding = tokio::select! {
+        finding = found(&cx.providers, target.provider) => finding,
+        () = working.stop.token.cancelled() => return cut_short(&target, &working.stop, life),
+    };
+    match turn(&target, job, cx, finding) {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
             let report = watched(&target, &turn, cx, life, &working.stop.token).await;
-            cx.providers.note(target.provider, &report.answer);
+            if let Some(verdict) = verdict(&report) {
+                judge(cx, witness(job, &target), target.provider, &verdict).await;
+            }
             finish::of_report(&target, &report, stopped(&working.stop, life).as_ref())
         }
+    }
+}
+
+const fn witness<'a>(job: &'a Job, target: &'a Target) -> Witness<'a> {
+    Witness {
+        context: "subagent_run",
+        job: &job.id,
+        run: Some(&target.run_id),
+    }
+}
+
+/// The end of a run that had to end before its agent started.
+fn cut_short(target: &Target, run: &RunStop, life: &JobLife) -> JobOutcome {
+    match stopped(run, life) {
+        Some(stopped) => finish::never_begun(target, &stopped),
+        None => life.cancelled(),
     }
 }
 
@@ -160,7 +187,7 @@ fn gone(message: &str, extra: Vec<(&'static str, Value)>) -> Refused {
 }
 
 /// What the agent is to do, or why it may not.
-fn turn(target: &Target, job: &Job, cx: &Context) -> Result<Turn, String> {
+fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Turn, String> {
     if let FullControl::Denied(why) = &target.full_control {
         return Err(why.clone());
     }
@@ -173,19 +200,20 @@ fn turn(target: &Target, job: &Job, cx: &Context) -> Result<Turn, String> {
         resume: resume.as_deref().or(session),
         full: target.full_control == FullControl::Granted,
     };
-    let (command, features, version) = cx.providers.cli(target.provider)?;
+    let place = cx.workspaces.place(target.subagent_id.as_str(), config.cwd().as_deref());
+    let cwd = place.map_err(|error| error.to_string())?;
     Ok(Turn {
         provider: target.provider,
-        command,
-        features,
-        version,
+        command: finding.command,
+        features: finding.features,
+        version: Some(finding.version?),
         request: config.request(&ask),
         place: vec![
-            "subagents".to_owned(),
+            PLACE.to_owned(),
             target.subagent_id.to_string(),
             target.run_id.to_string(),
         ],
-        cwd: Some(cx.workspaces.place(target.subagent_id.as_str(), config.cwd().as_deref())?),
+        cwd: Some(cwd),
         env: cx.child_env.clone(),
         mark: job.id.to_string(),
         limits: Limits::within(config.timeout()),

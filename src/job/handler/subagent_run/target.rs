@@ -251,7 +251,7 @@ fn full_control(config: Config<'_>, provider: ProviderId, gateway: &GatewayFacts
     if !cx.install_full_control.enabled() {
         return FullControl::Denied(policy::Refusal::HostDisabled.to_string());
     }
-    let picture = cx.providers.picture.borrow().clone();
+    let picture = cx.providers.picture();
     let lacking = picture.finding(provider).map_or_else(
         || Some("Gateway elevated provider mode is unavailable.".to_owned()),
         |finding| finding.features.lacks_elevation(provider).map(str::to_owned),
