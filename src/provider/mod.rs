@@ -21,6 +21,7 @@ pub mod document;
 pub mod driver;
 mod flags;
 pub mod health;
+pub mod home;
 pub mod plan;
 pub mod probe;
 pub mod remembered;
@@ -61,6 +62,24 @@ impl ProviderId {
             Self::ClaudeCode => "Claude",
             Self::Codex => "Codex",
             Self::Gemini => "Gemini",
+        }
+    }
+
+    /// The word by which commands name it; the wire's name does too.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|provider| [provider.program(), provider.wire()].contains(&word))
+    }
+
+    /// The wire's `subagent_type` of agents that it runs.
+    #[must_use]
+    pub const fn subagent_type(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude_code_gateway",
+            Self::Codex => "codex_gateway",
+            Self::Gemini => "gemini_gateway",
         }
     }
 
