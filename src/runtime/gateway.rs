@@ -19,7 +19,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::job::agent::Agents;
 use crate::job::handler::active::ActiveRuns;
-use crate::job::handler::{Context, Identity, model_run, SUBAGENTS_PLACE};
+use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
 use crate::job::worker::Worker;
@@ -227,7 +227,7 @@ impl Gateway {
         let us = self.context.identity.clone();
         let teller = Teller {
             events: Events::new(self.client.rest(), us.team_id, us.gateway_id),
-            picture: self.context.providers.picture.clone(),
+            picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             first: self.moved.take(),
         };
@@ -261,7 +261,7 @@ impl Gateway {
         self.tasks.spawn(Task::Ingress, async move {
             // The control plane hears that we live before we ask for jobs; but a slow answer keeps no job waiting.
             drop(tokio::time::timeout(FIRST_BEAT_PATIENCE, first_beat.cancelled()).await);
-            Ingress::new(parts, report).run(orders).await;
+            Box::pin(Ingress::new(parts, report).run(orders)).await;
         });
         worker
     }

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::fake_agent::{self, FakeDriver, script};
+use crate::support::handler::{Parts, context};
 use crate::support::scripted_server::{Reply, ScriptedServer};
 
 const CODEX: ProviderId = ProviderId::Codex;
@@ -41,7 +42,6 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         let command = script(home.path(), body);
         let server = ScriptedServer::start(|_| Reply::Json(200, json!([]))).await;
-        let (team_id, gateway_id) = (TeamId::new("t").unwrap(), GatewayId::new("g").unwrap());
         let env = ChildEnv::exactly([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]);
         let prober = Prober::new(
             Places::only(Vec::new()),
@@ -59,14 +59,16 @@ impl Bench {
             features: Features::default(),
         };
         picture.see(CODEX, finding, clock::now());
-        let cx = Context {
-            backend: Jobs::new(server.client().rest(), team_id.clone(), gateway_id.clone()),
-            identity: Identity { gateway_id, team_id },
-            install_full_control: InstallSwitch::new(|| false),
+        let client = server.client();
+        let cx = context(Parts {
+            client: &client,
+            ids: ("t", "g"),
+            host_enabled: false,
             child_env: env,
             providers: Providers::new(prober, watch::Sender::new(Arc::new(picture))),
             agents: fake_agent::agents(home.path(), driver),
-        };
+            state: home.path(),
+        });
         Self { home, server, cx }
     }
 

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::fake_agent::{self, FakeDriver};
+use crate::support::handler::{self, Parts};
 
 fn environment() -> ChildEnv {
     let given = [
@@ -41,20 +42,21 @@ fn environment() -> ChildEnv {
 /// Nothing listens there: the handler needs the backend for its clock only.
 fn context(host_enabled: bool) -> Context {
     install_crypto();
-    let (team_id, gateway_id) = (TeamId::new("t").unwrap(), GatewayId::new("g").unwrap());
     let endpoint = Endpoint::new("http://127.0.0.1:9", Secret::new("anon")).unwrap();
     let client = Client::new(Http::new(endpoint).unwrap(), Auth::fixed(Secret::new("token")));
-    Context {
-        backend: Jobs::new(client.rest(), team_id.clone(), gateway_id.clone()),
-        identity: Identity { gateway_id, team_id },
-        install_full_control: InstallSwitch::new(move || host_enabled),
+    let home = tempfile::tempdir().unwrap();
+    handler::context(Parts {
+        client: &client,
+        ids: ("t", "g"),
+        host_enabled,
         child_env: environment(),
         providers: Providers::new(
             Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
             tokio::sync::watch::Sender::default(),
         ),
-        agents: fake_agent::agents(tempfile::tempdir().unwrap().path(), FakeDriver::default()),
-    }
+        agents: fake_agent::agents(home.path(), FakeDriver::default()),
+        state: home.path(),
+    })
 }
 
 /// Everything allowed.

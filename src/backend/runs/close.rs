@@ -75,7 +75,10 @@ impl Runs {
             .returning("id")
             .fetch()
             .await?;
-        let before = run.as_ref().and_then(|run| run.get("status")?.as_str()).unwrap_or("gone");
+        let before = run
+            .as_ref()
+            .and_then(|run| run.get("status")?.as_str())
+            .unwrap_or("gone");
         if ended.is_empty() && before != end.final_status.as_str() {
             let error = format!("The run is {before} already.");
             return Ok(Closed::Refused { error });
@@ -118,7 +121,8 @@ impl Runs {
         let Some(row) = self.subagent(subagent).await? else {
             return Ok(());
         };
-        if row.get("gateway_id").and_then(Value::as_str) != Some(self.gateway.as_str()) || !is_busy_with(Some(&row), run)
+        if row.get("gateway_id").and_then(Value::as_str) != Some(self.gateway.as_str())
+            || !is_busy_with(Some(&row), run)
         {
             return Ok(());
         }
@@ -140,11 +144,14 @@ impl Runs {
             .eq("status", "running")
             .execute()
             .await?;
-        let id = active.as_ref().and_then(|active| RunId::new(active.get("id")?.as_str()?).ok());
+        let id = active
+            .as_ref()
+            .and_then(|active| RunId::new(active.get("id")?.as_str()?).ok());
         match id {
             Some(id) => {
                 let payload = json!({"reason": error, "source": "gateway_job_failure"});
-                self.tell_end(&id, subagent, &[("run_failed".to_owned(), payload)]).await
+                self.tell_end(&id, subagent, &[("run_failed".to_owned(), payload)])
+                    .await
             }
             None => Ok(()),
         }
@@ -191,7 +198,5 @@ fn is_busy_with(subagent: Option<&Value>, run: Option<&RunId>) -> bool {
     let Some(subagent) = subagent else { return false };
     let current = subagent.pointer("/metadata/current_run_id").and_then(Value::as_str);
     subagent.get("status").and_then(Value::as_str) == Some("running")
-        && run
-            .zip(current)
-            .is_none_or(|(run, current)| run.as_str() == current)
+        && run.zip(current).is_none_or(|(run, current)| run.as_str() == current)
 }

@@ -140,7 +140,10 @@ mod tests {
     async fn an_early_cancel_waits_for_its_run_but_not_for_ever() {
         let (runs, (subagent, run, other)) = (ActiveRuns::default(), ids());
         assert!(!runs.cancel(&subagent, &run, "early"));
-        assert_eq!(runs.begin(&subagent, &run, CancellationToken::new()).stop.reason(), Some("early"));
+        assert_eq!(
+            runs.begin(&subagent, &run, CancellationToken::new()).stop.reason(),
+            Some("early")
+        );
         assert!(!runs.cancel(&subagent, &run, "early"));
         tokio::time::advance(REMEMBERED_FOR).await;
         assert!(!runs.cancel(&subagent, &other, "another"));

@@ -70,7 +70,7 @@ pub(super) async fn judge(cx: &Context, witness: Witness<'_>, provider: Provider
         level,
         code: "provider_unhealthy",
         message: format!("{} provider marked {status}.", provider.label()),
-        details: details(witness, status, why.map(|why| short(why))),
+        details: details(witness, status, why.map(|why| short(why)).as_deref()),
     };
     match timeout(ASIDE_PATIENCE, cx.events.record(&event)).await {
         Ok(Ok(())) => {}
@@ -79,7 +79,7 @@ pub(super) async fn judge(cx: &Context, witness: Witness<'_>, provider: Provider
     }
 }
 
-fn details(witness: Witness<'_>, status: &str, error: Option<String>) -> Value {
+fn details(witness: Witness<'_>, status: &str, error: Option<&str>) -> Value {
     json!({
         "context": witness.context, "status": status, "error": error,
         "job_id": witness.job, "run_id": witness.run,

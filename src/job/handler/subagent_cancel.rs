@@ -27,7 +27,7 @@ struct Found {
 }
 
 /// Serves one `subagent_cancel` job.
-pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
+pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     let named = |snake: &str, camel: &str| trimmed(job.payload.get(snake).or_else(|| job.payload.get(camel)));
     let Some(subagent_id) = named("subagent_id", "subagentId").and_then(|id| SubagentId::new(id).ok()) else {
         return JobOutcome::failed("Missing subagent_id in payload", []);
@@ -67,13 +67,11 @@ async fn serve(request: &Request, cx: &Context, life: &JobLife) -> Result<JobOut
 
 async fn find(request: &Request, cx: &Context, life: &JobLife) -> Result<Option<Found>, JobOutcome> {
     let failed = |what: &'static str| move |error: BackendError| fail(request, what, &error);
-    let row = ask(life, async || cx.runs.subagent(&request.subagent_id).await);
-    let row = row
-        .await
-        .map_err(failed("Failed to load subagent for cancellation"))?;
+    let row = ask(life, || cx.runs.subagent(&request.subagent_id));
+    let row = row.await.map_err(failed("Failed to load subagent for cancellation"))?;
     let Some(row) = row else { return Ok(None) };
     let active = match row.get("status").and_then(Value::as_str) {
-        Some("running") => ask(life, async || cx.runs.active_run(&request.subagent_id).await)
+        Some("running") => ask(life, || cx.runs.active_run(&request.subagent_id))
             .await
             .map_err(failed("Failed to resolve active subagent run for cancellation"))?,
         Some(_) | None => None,
@@ -92,20 +90,14 @@ fn resolve(request: &Request, found: &Found) -> CancelVerdict {
 }
 
 /// Writes the wish into both rows; false when the subagent was not running any more.
-async fn note(
-    request: &Request,
-    run: &RunId,
-    found: &Found,
-    cx: &Context,
-    life: &JobLife,
-) -> Result<bool, JobOutcome> {
+async fn note(request: &Request, run: &RunId, found: &Found, cx: &Context, life: &JobLife) -> Result<bool, JobOutcome> {
     let wish = wish(request, run);
     let with_wish = |mut metadata: Map<String, Value>| {
         metadata.extend(wish.clone());
         metadata
     };
     let subagent = with_wish(members(&found.row, "metadata"));
-    let noted = ask(life, async || cx.runs.note_subagent(&request.subagent_id, &subagent).await);
+    let noted = ask(life, || cx.runs.note_subagent(&request.subagent_id, &subagent));
     let noted = noted
         .await
         .map_err(|error| fail(request, "Failed to persist subagent cancellation metadata", &error))?;
@@ -114,7 +106,7 @@ async fn note(
     }
     let own = found.active.as_ref().map(|run| members(run, "metadata"));
     let own = with_wish(own.unwrap_or_default());
-    ask(life, async || cx.runs.note_run(run, &own).await)
+    ask(life, || cx.runs.note_run(run, &own))
         .await
         .map_err(|error| fail(request, "Failed to persist run cancellation metadata", &error))?;
     Ok(true)
@@ -142,9 +134,10 @@ async fn signal(request: &Request, run: &RunId, cx: &Context, life: &JobLife) ->
         "cancel_state": "requested",
     });
     let events = [("cancellation_requested".to_owned(), payload)];
-    let told = ask(life, async || {
-        let first = cx.runs.next_event(run).await?;
-        cx.runs.write_events(run, &request.subagent_id, first, &events).await
+    let (runs, subagent, events) = (&cx.runs, &request.subagent_id, &events);
+    let told = ask(life, move || async move {
+        let first = runs.next_event(run).await?;
+        runs.write_events(run, subagent, first, events).await
     });
     if let Err(error) = told.await {
         tracing::warn!(run = %run, %error, "An event about a cancel was not written");
@@ -167,7 +160,7 @@ fn fail(request: &Request, message: &str, error: &BackendError) -> JobOutcome {
 }
 
 fn not_found(request: &Request) -> JobOutcome {
-    completed(json!({
+    completed(&json!({
         "subagent_id": request.subagent_id, "run_id": request.run_id, "cancelled_active_run": false,
         "reason": request.reason, "cancel_result": "no_active_run", "cancel_state": "none", "cancel_supported": false,
         "status": "not_found", "message": "Subagent not found; no active run to cancel.",
@@ -175,7 +168,7 @@ fn not_found(request: &Request) -> JobOutcome {
 }
 
 fn elsewhere(request: &Request) -> JobOutcome {
-    completed(json!({
+    completed(&json!({
         "subagent_id": request.subagent_id, "run_id": request.run_id, "cancelled_active_run": false,
         "reason": request.reason, "cancel_result": "no_active_run", "cancel_state": "none", "cancel_supported": false,
         "status": "running",
@@ -201,10 +194,10 @@ fn answered(request: &Request, verdict: &CancelVerdict, active: Option<&Value>, 
         let active = active.and_then(|run| run.get("id")).cloned();
         members.insert("active_run_id".to_owned(), active.unwrap_or_default());
     }
-    completed(answer)
+    completed(&answer)
 }
 
-fn completed(result: Value) -> JobOutcome {
+fn completed(result: &Value) -> JobOutcome {
     let fields = result.as_object().cloned().unwrap_or_default();
     JobOutcome::Completed { result: fields.into() }
 }

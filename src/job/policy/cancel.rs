@@ -54,7 +54,11 @@ pub fn resolve(facts: CancelFacts<'_>) -> CancelVerdict {
         message: message.to_owned(),
     };
     if !is_supported(facts.subagent_type) {
-        return verdict("rejected", "rejected", "Cancellation request rejected for this subagent.");
+        return verdict(
+            "rejected",
+            "rejected",
+            "Cancellation request rejected for this subagent.",
+        );
     }
     match (status.as_str(), active) {
         ("completed" | "failed" | "cancelled", _) => {
@@ -101,14 +105,26 @@ mod tests {
     #[test]
     fn every_row_of_the_table() {
         let codex = "codex_gateway";
-        assert_eq!(verdict("perplexity", "running", Some("r"), None), ("rejected", "rejected", None));
+        assert_eq!(
+            verdict("perplexity", "running", Some("r"), None),
+            ("rejected", "rejected", None)
+        );
         for done in ["completed", " Failed ", "cancelled"] {
-            assert_eq!(verdict(codex, done, Some("r"), None), ("already_terminal", "none", None));
+            assert_eq!(
+                verdict(codex, done, Some("r"), None),
+                ("already_terminal", "none", None)
+            );
         }
         assert_eq!(verdict(codex, "idle", None, None), ("no_active_run", "none", None));
         assert_eq!(verdict(codex, "", None, None), ("rejected", "none", None));
-        assert_eq!(verdict(codex, "running", None, Some("r")), ("no_active_run", "none", None));
-        assert_eq!(verdict(codex, "running", Some("r"), Some("q")), ("no_active_run", "none", None));
+        assert_eq!(
+            verdict(codex, "running", None, Some("r")),
+            ("no_active_run", "none", None)
+        );
+        assert_eq!(
+            verdict(codex, "running", Some("r"), Some("q")),
+            ("no_active_run", "none", None)
+        );
         let accepted = ("accepted", "requested", Some("r".to_owned()));
         assert_eq!(verdict(codex, "running", Some("r"), Some(" r ")), accepted);
         assert_eq!(verdict(codex, "running", Some(" r"), Some(" ")), accepted);

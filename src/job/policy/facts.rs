@@ -28,7 +28,7 @@ impl<T> Fact<T> {
 }
 
 /// What our `team_gateways` row says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayFacts {
     /// The team's switch.
     pub full_control_enabled: bool,
@@ -36,8 +36,8 @@ pub struct GatewayFacts {
     pub last_seen_at: Option<Timestamp>,
     /// The stored capabilities are valid and say that machine control is ready.
     pub machine_control_ready: bool,
-    /// Whether it says that models can be run, and if not, why.
-    pub model_execution: Result<(), Option<String>>,
+    /// Whether it says that models can be run.
+    pub models: Models,
     /// The managed VM this gateway is, if it is one.
     pub vm_id: Option<String>,
 }
@@ -52,13 +52,28 @@ impl GatewayFacts {
             full_control_enabled: is_true(row.get("full_control_enabled")),
             last_seen_at: at.and_then(|at| at.parse().ok()),
             machine_control_ready: services.as_ref().is_some_and(|services| services.machine_control.ready),
-            model_execution: match services.map(|services| services.model_execution) {
-                Some(Readiness { ready: true, .. }) => Ok(()),
-                Some(Readiness { reason, .. }) => Err(reason),
-                None => Err(None),
+            models: match services.map(|services| services.model_execution) {
+                Some(Readiness { ready: true, .. }) => Models::Ready,
+                Some(Readiness { reason, .. }) => Models::Absent(reason),
+                None => Models::default(),
             },
             vm_id: text(row.get("vm_id")),
         }
+    }
+}
+
+/// Whether agents can run, as the stored capabilities say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Models {
+    /// Some provider can.
+    Ready,
+    /// None can; why, if that was said.
+    Absent(Option<String>),
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self::Absent(None)
     }
 }
 

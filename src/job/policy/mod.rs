@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::ids::{GatewayId, TeamId};
 use crate::wire::heartbeat::FRESH_SECONDS;
 
-pub use facts::{Fact, GatewayFacts, ResourceFacts};
+pub use facts::{Fact, GatewayFacts, Models, ResourceFacts};
 pub use refusal::{Layer, Refusal};
 
 /// What a request wants to do with a resource.
@@ -51,9 +51,9 @@ pub fn model_execution(gateway: Fact<GatewayFacts>, server_now: Timestamp) -> Re
     if !gateway.last_seen_at.is_some_and(|at| is_fresh(at, server_now)) {
         return Err(Refusal::Stale);
     }
-    match gateway.model_execution.clone() {
-        Ok(()) => Ok(gateway),
-        Err(reason) => Err(Refusal::NoModels { reason }),
+    match gateway.models.clone() {
+        Models::Ready => Ok(gateway),
+        Models::Absent(reason) => Err(Refusal::NoModels { reason }),
     }
 }
 

@@ -85,7 +85,7 @@ impl Refusal {
             Self::ControlUnavailable | Self::Stale => Layer::Heartbeat,
             Self::TeamDisabled => Layer::Team,
             Self::HostDisabled => Layer::Host,
-            Self::ServiceUnavailable => Layer::Service,
+            Self::ServiceUnavailable | Self::NoModels { .. } => Layer::Service,
             Self::ResourceUnavailable
             | Self::IdentityUnavailable
             | Self::IdentityMissing

@@ -75,12 +75,13 @@ impl Cut {
         if self == Self::Reason {
             return None;
         }
-        let content = envelope.get_mut("content")?;
+        let members = envelope.as_object_mut()?;
+        let content = members.get("content")?;
         let whole = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
         if whole.len() > self.limit() {
-            *content = Value::from(self.shorten_text(whole));
-            envelope["content_type"] = Value::from("text");
-            envelope["exact_content_state"] = Value::from("preview_only");
+            members.insert("content".to_owned(), Value::from(self.shorten_text(whole)));
+            members.insert("content_type".to_owned(), Value::from("text"));
+            members.insert("exact_content_state".to_owned(), Value::from("preview_only"));
         }
         Some(envelope)
     }

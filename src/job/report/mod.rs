@@ -94,7 +94,12 @@ impl Reporter {
         let mut open = true;
         while open || !self.schedule.is_empty() {
             while let Some((id, cut)) = self.schedule.take_due(self.began.elapsed()) {
-                let sent = attempt(self.jobs.clone(), self.runs.clone(), self.journal.clone(), (self.finished(id), cut));
+                let sent = attempt(
+                    self.jobs.clone(),
+                    self.runs.clone(),
+                    self.journal.clone(),
+                    (self.finished(id), cut),
+                );
                 sending.push(sent);
             }
             self.unreported.send_replace(self.schedule.len());

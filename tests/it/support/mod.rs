@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod eventually;
 pub(crate) mod fake_agent;
 pub(crate) mod fault_proxy;
+pub(crate) mod handler;
 pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;

@@ -218,7 +218,7 @@ mod tests {
                 full_control_enabled: true,
                 last_seen_at: Some(now),
                 machine_control_ready: true,
-                vm_id: None,
+                ..GatewayFacts::default()
             }),
             resource: Fact::Present(ResourceFacts {
                 id: "r".to_owned(),

@@ -39,10 +39,7 @@ impl Config<'_> {
         match wanted {
             Some(Value::Bool(wanted)) => *wanted,
             Some(Value::String(word)) => {
-                matches!(
-                    word.trim().to_ascii_lowercase().as_str(),
-                    "true" | "1" | "yes" | "on"
-                )
+                matches!(word.trim().to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on")
             }
             Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => false,
         }
@@ -194,12 +191,19 @@ mod tests {
             (json!({"full_control": "off"}), false),
             (json!({}), false),
         ] {
-            assert_eq!(Config(config.as_object().unwrap()).wants_full_control(), full, "{config}");
+            assert_eq!(
+                Config(config.as_object().unwrap()).wants_full_control(),
+                full,
+                "{config}"
+            );
         }
         let config = json!({"allowed_tools": "web_search, Bash,", "betas": ["a", 1], "model": "__default__"});
         let found = request(&config, false);
         assert_eq!(found.tools.allowed, ["WebSearch", "Bash"]);
-        assert_eq!((found.extras.betas, found.model), (vec!["a".to_owned(), "1".to_owned()], None));
+        assert_eq!(
+            (found.extras.betas, found.model),
+            (vec!["a".to_owned(), "1".to_owned()], None)
+        );
     }
 
     #[test]
@@ -227,10 +231,18 @@ mod tests {
 
     #[test]
     fn only_a_schema_asks_for_json() {
-        assert_eq!(request(&json!({"output_format": "json"}), false).output, OutputForm::Text);
+        assert_eq!(
+            request(&json!({"output_format": "json"}), false).output,
+            OutputForm::Text
+        );
         for schema in [json!({"type": "object"}), json!("{\"type\":\"object\"}")] {
             let found = request(&json!({"json_schema": schema}), false).output;
-            assert_eq!(found, OutputForm::Json { schema: Some(json!({"type": "object"})) });
+            assert_eq!(
+                found,
+                OutputForm::Json {
+                    schema: Some(json!({"type": "object"}))
+                }
+            );
         }
     }
 }

@@ -202,7 +202,10 @@ impl Publisher {
                 Some(next) => next,
                 None => self.runs.next_event(&self.run).await?,
             };
-            let written = self.runs.write_events(&self.run, &self.subagent, first, &self.batch).await;
+            let written = self
+                .runs
+                .write_events(&self.run, &self.subagent, first, &self.batch)
+                .await;
             match written {
                 Ok(Inserted::New) => {
                     let count = i64::try_from(self.batch.len()).unwrap_or_default();
@@ -268,7 +271,10 @@ fn bounded((event_type, payload): Written) -> Written {
             fits
         })
         .collect();
-    (event_type, json!({"truncated": true, "original_bytes": units, "preview": preview}))
+    (
+        event_type,
+        json!({"truncated": true, "original_bytes": units, "preview": preview}),
+    )
 }
 
 #[cfg(test)]
@@ -280,7 +286,10 @@ mod tests {
         let (_, small) = bounded(("message".to_owned(), json!({"content": "hi"})));
         assert_eq!(small, json!({"content": "hi"}));
         let (_, big) = bounded(("message".to_owned(), json!({"content": "ä".repeat(LONGEST)})));
-        assert_eq!((&big["truncated"], big["preview"].as_str().unwrap().chars().count()), (&json!(true), LONGEST));
+        assert_eq!(
+            (&big["truncated"], big["preview"].as_str().unwrap().chars().count()),
+            (&json!(true), LONGEST)
+        );
         assert!(big["original_bytes"].as_u64().unwrap() > LONGEST as u64);
     }
 }

@@ -44,7 +44,10 @@ pub(super) fn of_report(target: &Target, report: &Report, stopped: Option<&Stopp
     let (status, text) = match (stopped, &report.answer) {
         (Some(stopped), _) => (JobStatus::Cancelled, Some(stopped.reason().to_owned())),
         (None, Ok(_)) => (JobStatus::Completed, None),
-        (None, Err(failure)) => (JobStatus::Failed, Some(failure_text(target.provider, report.how, failure))),
+        (None, Err(failure)) => (
+            JobStatus::Failed,
+            Some(failure_text(target.provider, report.how, failure)),
+        ),
     };
     let output = match (&report.answer, status) {
         (Ok(answer), JobStatus::Completed) => Some(envelope(answer)),

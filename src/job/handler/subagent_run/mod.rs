@@ -34,7 +34,7 @@ use crate::provider::capability::Finding;
 pub const PLACE: &str = "subagents";
 
 /// Runs one `subagent_run` job.
-pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
+pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     let target = match target::find(job, cx, life).await {
         Ok(target) => target,
         Err(refused) => return refused.outcome(),
@@ -42,7 +42,8 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     if let Some(reason) = pending_cancel(&target, cx) {
         return finish::never_begun(&target, &Stopped::Cancelled(reason));
     }
-    let working = cx.active
+    let working = cx
+        .active
         .begin(&target.subagent_id, &target.run_id, life.stop.child_token());
     if let Err(refused) = begin(&target, cx, life).await {
         return refused.outcome();
@@ -101,10 +102,9 @@ async fn begin(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Refu
         None => insert(target, cx, life).await?,
         Some(own) => {
             let metadata = metadata::at_work(target, own);
-            let began = ask(life, async || {
+            let began = ask(life, || {
                 cx.runs
                     .begin_run(&target.run_id, &target.subagent_id, target.started_at, &metadata)
-                    .await
             });
             if began.await.map_err(|error| failed(changed, &error, about()))?.is_none() {
                 return Err(gone(changed, about()));
@@ -112,15 +112,19 @@ async fn begin(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Refu
         }
     }
     let metadata = metadata::at_work(target, &target.metadata);
-    let began = ask(life, async || {
+    let began = ask(life, || {
         cx.runs
             .begin_subagent(&target.subagent_id, target.started_at, &metadata)
-            .await
     });
-    let began = began.await.map_err(|error| failed("Failed to mark subagent as running", &error, about()))?;
+    let began = began
+        .await
+        .map_err(|error| failed("Failed to mark subagent as running", &error, about()))?;
     match began {
         Some(_) => Ok(()),
-        None => Err(gone("Subagent status changed before gateway execution could start", about())),
+        None => Err(gone(
+            "Subagent status changed before gateway execution could start",
+            about(),
+        )),
     }
 }
 
@@ -144,10 +148,10 @@ async fn insert(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Ref
         "started_at": wire_time(target.started_at),
         "metadata": metadata::of_start(target),
     });
-    match ask(life, async || cx.runs.insert(&row).await).await {
+    match ask(life, || cx.runs.insert(&row)).await {
         Ok(Inserted::New) => Ok(()),
         Ok(Inserted::Duplicate) => {
-            let active = ask(life, async || cx.runs.active_run(&target.subagent_id).await).await;
+            let active = ask(life, || cx.runs.active_run(&target.subagent_id)).await;
             let message = "Failed to resolve conflicting subagent run after insert conflict";
             let active = active.map_err(|error| failed(message, &error, about()))?;
             let other = active.and_then(|row| Some(row.get("id")?.as_str()?.to_owned()));
@@ -200,7 +204,9 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
         resume: resume.as_deref().or(session),
         full: target.full_control == FullControl::Granted,
     };
-    let place = cx.workspaces.place(target.subagent_id.as_str(), config.cwd().as_deref());
+    let place = cx
+        .workspaces
+        .place(target.subagent_id.as_str(), config.cwd().as_deref());
     let cwd = place.map_err(|error| error.to_string())?;
     Ok(Turn {
         provider: target.provider,

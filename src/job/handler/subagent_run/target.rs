@@ -55,11 +55,23 @@ pub(super) enum FullControl {
 #[derive(Debug)]
 pub(super) enum Refused {
     /// The job is not to be done; the run is somebody else's matter.
-    Skip { message: String, error: String, extra: Extra },
+    Skip {
+        message: String,
+        error: String,
+        extra: Extra,
+    },
     /// As [`Refused::Skip`], and nobody else will do it: the run must not stay running.
-    Orphan { message: String, error: String, extra: Extra },
+    Orphan {
+        message: String,
+        error: String,
+        extra: Extra,
+    },
     /// It cannot be done; its run fails with it.
-    Fail { message: String, error: String, extra: Extra },
+    Fail {
+        message: String,
+        error: String,
+        extra: Extra,
+    },
 }
 
 type Extra = Vec<(&'static str, Value)>;
@@ -84,7 +96,10 @@ impl Refused {
             Self::Fail { message, error, extra } => {
                 let close = RunClose::Failed { error: error.clone() };
                 let mut outcome = JobOutcome::failed(error, extra);
-                outcome.result_mut().fields.insert("message".to_owned(), Value::from(message));
+                outcome
+                    .result_mut()
+                    .fields
+                    .insert("message".to_owned(), Value::from(message));
                 outcome.closing(close)
             }
         }
@@ -93,15 +108,21 @@ impl Refused {
 
 fn cancelled(message: String, error: String, extra: Extra) -> JobOutcome {
     let mut outcome = JobOutcome::cancelled(error, extra);
-    outcome.result_mut().fields.insert("message".to_owned(), Value::from(message));
+    outcome
+        .result_mut()
+        .fields
+        .insert("message".to_owned(), Value::from(message));
     outcome
 }
 
 /// Asks until there is an answer, nothing more is to be hoped for, or the job is to end.
-pub(in crate::job::handler) async fn ask<T>(
+pub(in crate::job::handler) async fn ask<T, F>(
     life: &JobLife,
-    mut question: impl AsyncFnMut() -> Result<T, BackendError>,
-) -> Result<T, BackendError> {
+    mut question: impl FnMut() -> F,
+) -> Result<T, BackendError>
+where
+    F: Future<Output = Result<T, BackendError>>,
+{
     let begun = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(4));
     loop {
@@ -157,7 +178,7 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
 
 async fn subagent(id: &SubagentId, cx: &Context, life: &JobLife) -> Result<Value, Refused> {
     let extra = || vec![("subagent_id", Value::from(id.as_str()))];
-    match ask(life, async || cx.runs.subagent(id).await).await {
+    match ask(life, || cx.runs.subagent(id)).await {
         Ok(Some(row)) => Ok(row),
         Ok(None) => Err(Refused::Skip {
             message: "Subagent not found".to_owned(),
@@ -276,7 +297,7 @@ async fn accept(target: &mut Target, input: &Map<String, Value>, cx: &Context, l
         ]
     };
     let sequence = sequence(input);
-    let row = match ask(life, async || cx.runs.run(&target.run_id).await).await {
+    let row = match ask(life, || cx.runs.run(&target.run_id)).await {
         Ok(row) => row,
         Err(error) => {
             return Err(Refused::Fail {
@@ -289,7 +310,7 @@ async fn accept(target: &mut Target, input: &Map<String, Value>, cx: &Context, l
     let Some(row) = row else {
         target.sequence = match sequence {
             Some(sequence) => sequence,
-            None => ask(life, async || cx.runs.allocate_sequence(&target.subagent_id).await)
+            None => ask(life, || cx.runs.allocate_sequence(&target.subagent_id))
                 .await
                 .map_err(|error| Refused::fail(error.to_string(), about(target)))?,
         };
