@@ -109,10 +109,16 @@ fn run(cli: Cli) -> Exit {
     with_runtime(&command, cx)
 }
 
-/// The server uses every core; everything else, the daemon too, is small on one thread.
+/// Most threads of the server: beyond that the database is what is waited for, and each has an arena of memory.
+const MOST_WORKERS: usize = 4;
+
+/// The server uses some cores; everything else, the daemon too, is small on one thread.
 fn with_runtime(command: &Command, mut cx: Context) -> Exit {
     let mut builder = if command.is_server() {
-        tokio::runtime::Builder::new_multi_thread()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        builder.worker_threads(cores.min(MOST_WORKERS));
+        builder
     } else {
         tokio::runtime::Builder::new_current_thread()
     };

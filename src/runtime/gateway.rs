@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -16,7 +15,6 @@ use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
-use crate::domain::clock;
 use crate::job::agent::Agents;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
@@ -291,8 +289,8 @@ impl Gateway {
         );
         tasks.spawn(Task::LocalSocket, local_socket::serve(self.listener, asked));
         tasks.spawn(Task::Probes, self.probes.run());
-        let (jobs, journal, began) = (self.context.backend, self.journal, clock::now());
-        tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker, began));
+        let (jobs, journal) = (self.context.backend, self.journal);
+        tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker));
         tasks
     }
 }
@@ -316,9 +314,9 @@ async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
 }
 
 /// Tries until the rows of an earlier run were read.
-async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker, began: Timestamp) {
+async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker) {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-    while let Err(error) = recovery::orphans(&jobs, &journal, &worker, began).await {
+    while let Err(error) = recovery::orphans(&jobs, &journal, &worker).await {
         warn!(%error, "Failed to look for jobs of an earlier run");
         tokio::time::sleep(backoff.ceiling_step()).await;
     }

@@ -166,11 +166,10 @@ impl From<ServeError> for CliError {
             ServeError::Listen { .. } => Self::failed("The control plane cannot listen.")
                 .detail(error.to_string())
                 .hint("choose another address with --listen, or end the program that uses this one"),
-            ServeError::Locked { .. }
-            | ServeError::Lock { .. }
-            | ServeError::Open(_)
-            | ServeError::Auth(_)
-            | ServeError::ChangeLog(_) => Self::failed("The control plane stopped.").detail(error.to_string()),
+            ServeError::Open(error) => error.into(),
+            ServeError::Locked { .. } | ServeError::Lock { .. } | ServeError::Auth(_) | ServeError::ChangeLog(_) => {
+                Self::failed("The control plane could not start.").detail(error.to_string())
+            }
         }
     }
 }

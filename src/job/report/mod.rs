@@ -149,7 +149,7 @@ impl Reporter {
             }
             Fate::Later { after } => self.schedule.failed(id, now, after, rand::random()),
             Fate::Refused { why } => match self.schedule.refused(id, now) {
-                Some(cut) => warn!(job = %id, ?cut, why, "Gateway job result was refused; sending it shorter"),
+                Some(cut) => warn!(job = %id, ?cut, why, "Gateway job result was refused; sending it in another form"),
                 None => self.give_up(id, &why).await,
             },
             Fate::Missing => {
