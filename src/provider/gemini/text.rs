@@ -22,8 +22,8 @@ pub(crate) struct Text {
 
 impl Text {
     /// Adds a delta.
-    pub(crate) fn push(&mut self, delta: &str, timestamp: Option<&str>) {
-        let at = timestamp.and_then(|text| text.parse::<Timestamp>().ok());
+    pub(crate) fn push(&mut self, delta: &str, timestamp: &str) {
+        let at = timestamp.parse::<Timestamp>().ok();
         let pause = at
             .zip(self.newest)
             .map(|(at, before)| at.as_millisecond() - before.as_millisecond());
@@ -68,7 +68,7 @@ mod tests {
         for (delta, pause) in deltas {
             at += i64::from(*pause);
             let timestamp = Timestamp::from_millisecond(at).unwrap().to_string();
-            text.push(delta, Some(&timestamp));
+            text.push(delta, &timestamp);
         }
         text.take()
     }

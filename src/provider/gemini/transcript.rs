@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
@@ -62,13 +61,15 @@ pub(crate) struct Found {
 struct Line<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    timestamp: Option<String>,
+    // A delta is a short line, and there are many: what it holds is not copied to be looked at.
+    #[serde(borrow, default)]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow, default)]
+    role: Cow<'a, str>,
+    #[serde(borrow, default)]
+    content: Cow<'a, str>,
     session_id: Option<String>,
     model: Option<String>,
-    role: Option<String>,
-    /// Not unpacked before it is known whose it is: the prompt comes back whole.
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
     tool_name: Option<String>,
     tool_id: Option<String>,
     parameters: Option<Value>,
@@ -183,15 +184,11 @@ impl Found {
     }
 
     fn said(&mut self, line: &Line<'_>, events: &mut Vec<RunEvent>) {
-        if line.role.as_deref() != Some("assistant") {
+        if line.role != "assistant" {
             self.echoed = true;
-            return;
-        }
-        let content = line
-            .content
-            .and_then(|content| serde_json::from_str::<String>(content.get()).ok());
-        if let Some(text) = content.filter(|text| !text.is_empty()) {
-            self.text.push(&text, line.timestamp.as_deref());
+        } else if !line.content.is_empty() {
+            self.text.push(&line.content, &line.timestamp);
+            let text = line.content.to_string();
             events.push(RunEvent::Partial { text });
         }
     }
