@@ -15,18 +15,24 @@ use crate::provider::health::Verdict;
 use crate::provider::probe::Prober;
 use crate::wire::heartbeat::HealthStatus;
 
+mod answer;
+mod argument;
 pub mod capability;
+pub mod codex;
 pub mod discovery;
 pub mod document;
 pub mod driver;
 mod flags;
+pub mod gemini;
 pub mod health;
 pub mod home;
 pub mod plan;
 pub mod probe;
+mod prompt;
 pub mod remembered;
 pub mod request;
 pub mod transcript;
+mod trouble;
 pub mod version;
 
 /// An agent CLI that this program knows.
