@@ -26,6 +26,7 @@ pub mod probe;
 mod prompt;
 pub mod remembered;
 pub mod request;
+pub mod schema;
 pub mod transcript;
 mod trouble;
 pub mod version;
