@@ -15,6 +15,7 @@ use crate::provider::probe::Prober;
 mod answer;
 mod argument;
 pub mod capability;
+pub mod claude;
 pub mod codex;
 pub mod discovery;
 pub mod document;
