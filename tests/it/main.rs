@@ -36,6 +36,8 @@ mod log_file;
 mod pairing_server;
 mod plane_server;
 mod process;
+mod provider_claude;
+mod provider_claude_plan;
 mod provider_codex;
 mod provider_codex_plan;
 mod provider_gemini;
