@@ -18,19 +18,23 @@ use crate::cli::output::Details;
 use crate::fake_model::{self, DIRECTIVES, Observer, ServeError, ServeOptions};
 use crate::state::fs::OwnerDir;
 
-/// How each CLI is pointed at the model; `URL` is its address.
+/// The address that stands in the recipes.
+const EXAMPLE: &str = "http://127.0.0.1:PORT";
+/// How each CLI is pointed at the model.
 const RECIPES: &str = r#"Claude Code:
-  export ANTHROPIC_BASE_URL=URL ANTHROPIC_API_KEY=none CLAUDE_CONFIG_DIR="$HOME/fake-claude"
-  export CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 CLAUDE_CODE_MAX_RETRIES=2
+  export ANTHROPIC_BASE_URL=http://127.0.0.1:PORT ANTHROPIC_API_KEY=none
+  export CLAUDE_CONFIG_DIR="$HOME/fake-claude" CLAUDE_CODE_MAX_RETRIES=2
+  export CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1
   claude -p '[[say:hello]]' </dev/null
 
 Codex (its home must be there, and not below /tmp):
   export CODEX_HOME="$HOME/fake-codex" CODEX_API_KEY=none; mkdir -p "$CODEX_HOME"
-  codex exec --skip-git-repo-check -m gpt-5.5 -c openai_base_url='"URL/v1"' \
+  codex exec --skip-git-repo-check -m gpt-5.5 -c openai_base_url='"http://127.0.0.1:PORT/v1"' \
     -c analytics.enabled=false --disable plugins -- '[[say:hello]]' </dev/null
 
 Gemini:
-  export GEMINI_CLI_HOME="$HOME/fake-gemini" GEMINI_API_KEY=none GOOGLE_GEMINI_BASE_URL=URL
+  export GEMINI_CLI_HOME="$HOME/fake-gemini" GEMINI_API_KEY=none
+  export GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:PORT
   mkdir -p "$GEMINI_CLI_HOME/.gemini"
   echo '{"security":{"auth":{"selectedType":"gemini-api-key"},"folderTrust":{"enabled":false}},
     "privacy":{"usageStatisticsEnabled":false},"general":{"maxAttempts":2}}' \
@@ -68,7 +72,7 @@ fn after_help() -> String {
         "A model that costs nothing and needs no account: Anthropic Messages, OpenAI Responses and Gemini on one address, \
 for this machine only, until it is interrupted. It checks no key. What it does stands in the prompt.\n\n\
 {DIRECTIVES}\n\
-Pointing the agent CLIs at it, with URL as it prints it:\n\n{RECIPES}\n\
+Pointing the agent CLIs at it; it prints these with its own port:\n\n{RECIPES}\n\
 Examples:\n  \
 gateway fake-model\n  \
 gateway fake-model --port 8765 --log asked.jsonl"
@@ -103,7 +107,7 @@ fn announce(address: SocketAddr, args: &FakeModelArgs, cx: &Context) -> Result<(
         );
     cx.out.ok("The scripted model listens", &details);
     cx.out.line("");
-    cx.out.line(RECIPES.replace("URL", &url).trim_end());
+    cx.out.line(RECIPES.replace(EXAMPLE, &url).trim_end());
     Ok(())
 }
 

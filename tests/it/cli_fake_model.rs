@@ -1,5 +1,6 @@
 //! `gateway fake-model`: says where it is, logs what it is asked, ends when it is told to.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
-use crate::support::home::Home;
+use crate::support::clis;
+use crate::support::home::{Done, Home};
 use crate::support::sandbox::Sandbox;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -105,10 +107,46 @@ fn the_help_teaches_the_script_and_the_recipes() {
     for word in [
         "[[tool:bash",
         "[[error:",
-        "ANTHROPIC_BASE_URL=URL",
+        "ANTHROPIC_BASE_URL=",
         "openai_base_url",
         "GOOGLE_GEMINI_BASE_URL",
     ] {
         assert!(text.contains(word), "{word}: {text}");
     }
+}
+
+#[tokio::test]
+async fn its_recipes_work_as_they_are_printed() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.start(&["fake-model"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut script = String::from("set -e\n");
+    while !script.contains("gemini -m") {
+        let line = tokio::time::timeout(LIMIT, lines.next_line()).await.unwrap().unwrap();
+        let line = line.expect("the recipes are incomplete");
+        // The labelled lines before the recipes, and the names above them, are no commands.
+        if line.starts_with("  ") && !line.starts_with("  Address:") && !line.starts_with("  Next:") {
+            script.push_str(&format!("{line}\n"));
+        }
+    }
+    let home = clis::dir();
+    let output = shell(&script, home.path()).output();
+    let done = Done::from(tokio::time::timeout(LIMIT * 2, output).await.unwrap().unwrap()).ok();
+    let hellos = done.stdout.lines().filter(|line| *line == "hello").count();
+    assert_eq!(hellos, 3, "{script}\n{done:?}");
+    ends(&mut child, Signal::SIGINT).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "a person's shell")]
+fn shell(script: &str, home: &Path) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", script])
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", clis::path())
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
 }
