@@ -10,9 +10,11 @@ mod duration;
 mod error;
 mod exec;
 mod exit;
+mod fake_model;
 mod foreground;
 mod full_control;
 mod help;
+mod interrupt;
 mod job;
 mod job_result;
 mod launch;
@@ -155,6 +157,7 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Job(args) => job::run(args, cx).await,
         Command::Login(args) => login::run(args, cx).await,
         Command::ControlPlane(args) => control_plane::run(args, cx).await,
+        Command::FakeModel(args) => fake_model::run(args, cx).await,
         Command::Completions(args) => completions::run(args, &cx.out),
         Command::Help(args) => help::run(args, &cx.out),
     }
@@ -171,6 +174,7 @@ impl Command {
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
             Self::Logs(args) => args.json,
+            Self::FakeModel(args) => args.json.json,
             Self::Pair(_)
             | Self::Unpair(_)
             | Self::Start(_)
@@ -198,6 +202,7 @@ impl Command {
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
+            | Self::FakeModel(_)
             | Self::Completions(_)
             | Self::Help(_) => None,
         }
@@ -217,6 +222,7 @@ impl Command {
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
+            | Self::FakeModel(_)
             | Self::Completions(_)
             | Self::Help(_) => false,
         }

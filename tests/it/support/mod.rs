@@ -1,10 +1,13 @@
 //! What every behaviour test needs.
 
+pub(crate) mod agent;
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
+pub(crate) mod clis;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
 pub(crate) mod fake_agent;
+pub(crate) mod fake_model;
 pub(crate) mod fault_proxy;
 pub(crate) mod handler;
 pub(crate) mod home;
