@@ -243,6 +243,25 @@ impl JobOutcome {
         self
     }
 
+    /// The same ending; where the job was a run of a subagent that nobody ended, the run ends with it.
+    pub fn ending_run_of(self, kind: &JobKind) -> Self {
+        match (kind, self.error()) {
+            (JobKind::SubagentRun, Some(error)) if self.result().run.is_none() => {
+                let error = error.to_owned();
+                self.closing(RunClose::Failed { error })
+            }
+            (
+                JobKind::Diagnostic
+                | JobKind::ShellExec
+                | JobKind::ModelRun
+                | JobKind::SubagentRun
+                | JobKind::SubagentCancel
+                | JobKind::Unsupported(_),
+                _,
+            ) => self,
+        }
+    }
+
     /// Takes out what has to be told about the run.
     pub fn take_run(&mut self) -> Option<RunClose> {
         self.result_mut().run.take().map(|close| *close)

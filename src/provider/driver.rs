@@ -2,13 +2,17 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::domain::run::{Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
+use crate::domain::run::RunFailure;
 use crate::provider::ProviderId;
+use crate::provider::claude;
+use crate::provider::codex;
+use crate::provider::gemini;
 use crate::provider::plan::{Cli, Format, Plan};
 use crate::provider::request::RunRequest;
-use crate::provider::transcript::{Ended, Transcript};
+use crate::provider::schema::Schema;
+use crate::provider::transcript::Transcript;
 
 /// Knows how runs are started and read.
 pub trait Driver: fmt::Debug + Send + Sync {
@@ -42,38 +46,30 @@ pub type Check = Box<dyn Fn(&Value) -> Result<(), RunFailure> + Send + Sync>;
 pub struct Known;
 
 impl Driver for Known {
-    fn plan(&self, provider: ProviderId, _: &RunRequest, _: Cli<'_>) -> Result<Plan, RunFailure> {
-        let why = format!("{} cannot be driven yet", provider.label());
-        Err(RunFailure::new(FailureKind::Request, why))
-    }
-
-    fn transcript(&self, _: ProviderId, _: &RunRequest, _: Cli<'_>, _: Format) -> Box<dyn Transcript> {
-        Box::new(Unread)
-    }
-
-    fn schema(&self, _: &Value) -> Result<Check, RunFailure> {
-        Ok(Box::new(|_| Ok(())))
-    }
-}
-
-/// Of a run that was never planned.
-struct Unread;
-
-impl Transcript for Unread {
-    fn line(&mut self, _: &[u8], _: &mut Vec<RunEvent>) {}
-
-    fn overlong(&mut self, _: u64, _: &mut Vec<RunEvent>) {}
-
-    fn end(self: Box<Self>, _: &Ended<'_>) -> RunEnd {
-        RunEnd {
-            answer: Err(RunFailure::new(FailureKind::Crash, "")),
-            session_id: None,
-            model: None,
-            usage: None,
-            cost_usd: None,
-            cumulative: Cumulative::default(),
-            tool_ran: false,
-            metadata: Map::new(),
+    fn plan(&self, provider: ProviderId, request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
+        match provider {
+            ProviderId::ClaudeCode => claude::plan::plan(request, cli),
+            ProviderId::Codex => codex::plan::plan(request, cli),
+            ProviderId::Gemini => gemini::plan::plan(request, cli),
         }
+    }
+
+    fn transcript(
+        &self,
+        provider: ProviderId,
+        request: &RunRequest,
+        cli: Cli<'_>,
+        format: Format,
+    ) -> Box<dyn Transcript> {
+        match provider {
+            ProviderId::ClaudeCode => Box::new(claude::transcript::Reader::new(request, cli, format)),
+            ProviderId::Codex => Box::new(codex::transcript::Reader::new(request, cli, format)),
+            ProviderId::Gemini => Box::new(gemini::transcript::Reader::new(request, cli, format)),
+        }
+    }
+
+    fn schema(&self, schema: &Value) -> Result<Check, RunFailure> {
+        let schema = Schema::new(schema)?;
+        Ok(Box::new(move |answer| schema.check(answer)))
     }
 }

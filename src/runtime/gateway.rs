@@ -23,6 +23,7 @@ use crate::job::report::{self, Reporter};
 use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
 use crate::provider::driver::Known;
+use crate::provider::home::Homes;
 use crate::runtime::Start;
 use crate::runtime::events::{self, Teller};
 use crate::runtime::feed::Switches;
@@ -144,6 +145,7 @@ impl Gateway {
             runs: Runs::new(&client, session.team_id.clone(), session.gateway_id.clone()),
             active: ActiveRuns::default(),
             workspaces: Workspaces::new(plan.dir),
+            homes: Homes::new(plan.dir),
             events: Events::new(client.rest(), session.team_id.clone(), session.gateway_id.clone()),
         };
         let about = About {

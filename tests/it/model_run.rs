@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gateway::backend::Jobs;
 use gateway::domain::clock;
-use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::job::{Job, JobOutcome, JobStatus};
-use gateway::job::handler::{Context, Identity, InstallSwitch, JobLife, StopReason, model_run};
+use gateway::job::handler::{Context, JobLife, StopReason, model_run};
 use gateway::process::env::ChildEnv;
 use gateway::provider::capability::{Features, Finding};
 use gateway::provider::discovery::Places;

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gateway::backend::http::install_crypto;
-use gateway::backend::{Auth, Client, Endpoint, Http, Jobs};
+use gateway::backend::{Auth, Client, Endpoint, Http};
 use gateway::domain::clock;
 use gateway::domain::escape::{json_chunks, json_len};
-use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::job::{Job, JobOutcome, JobStatus};
 use gateway::domain::secret::Secret;
-use gateway::job::handler::{Context, ControlFacts, Identity, InstallSwitch, JobLife, StopReason, shell_exec};
+use gateway::job::handler::{Context, ControlFacts, JobLife, StopReason, shell_exec};
 use gateway::process::env::ChildEnv;
 use gateway::process::identity::alive;
 use gateway::provider::Providers;

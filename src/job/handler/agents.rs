@@ -1,7 +1,9 @@
 //! What every job that runs an agent CLI does with it: finds it, and says how it did.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::warn;
@@ -11,7 +13,9 @@ use crate::domain::clock;
 use crate::domain::ids::{JobId, RunId};
 use crate::job::agent::{How, Report};
 use crate::job::handler::Context;
+use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
+use crate::provider::gemini;
 use crate::provider::health::{Verdict, short};
 use crate::provider::remembered::ProbeCache;
 use crate::provider::{ProviderId, Providers};
@@ -27,6 +31,62 @@ pub(super) struct Witness<'a> {
     pub(super) context: &'static str,
     pub(super) job: &'a JobId,
     pub(super) run: Option<&'a RunId>,
+}
+
+/// Whether this account is root, and whether the owner lets agents act freely although it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Root {
+    pub(super) is_root: bool,
+    pub(super) allowed: bool,
+}
+
+/// What an agent finds around it.
+#[derive(Debug)]
+pub(super) struct Equipment {
+    pub(super) env: ChildEnv,
+    pub(super) root: Root,
+    /// Home of the CLI, where the owner gave it one.
+    home: Option<PathBuf>,
+}
+
+/// Environment and settings for one run, from the owner's settings as they are now.
+///
+/// # Errors
+/// What cannot be made ready; the user's own login is no substitute for it.
+pub(super) fn equip(cx: &Context, provider: ProviderId) -> Result<Equipment, String> {
+    let setup = cx.homes.prepare(provider).map_err(|error| error.to_string())?;
+    let env = setup
+        .env
+        .iter()
+        .fold(cx.child_env.clone(), |env, (name, value)| match value {
+            Some(value) => env.with(name, value.expose()),
+            None => env.without(name),
+        });
+    Ok(Equipment {
+        env,
+        root: Root {
+            is_root: geteuid().is_root(),
+            allowed: setup.allow_root,
+        },
+        home: setup.home,
+    })
+}
+
+impl Equipment {
+    /// Checks that the prompt reaches the model as it is, as far as that depends on files.
+    ///
+    /// # Errors
+    /// What in it would be replaced.
+    pub(super) fn check(&self, provider: ProviderId, prompt: &str, cwd: &Path) -> Result<(), String> {
+        match provider {
+            ProviderId::ClaudeCode | ProviderId::Codex => Ok(()),
+            ProviderId::Gemini => {
+                let home = self.home.clone().or_else(|| self.env.get("HOME").map(PathBuf::from));
+                let home = home.unwrap_or_default().join(".gemini");
+                gemini::surroundings::check(prompt, cwd, &home).map_err(|failure| failure.message)
+            }
+        }
+    }
 }
 
 /// The provider's CLI. One that was missing or broken when it was last looked at is asked again: it may be mended.

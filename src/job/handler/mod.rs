@@ -24,6 +24,7 @@ use crate::job::handler::active::ActiveRuns;
 use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
 use crate::provider::Providers;
+use crate::provider::home::Homes;
 use crate::state::workspaces::Workspaces;
 
 pub use subagent_run::PLACE as SUBAGENTS_PLACE;
@@ -49,6 +50,8 @@ pub struct Context {
     pub active: ActiveRuns,
     /// Where agents work.
     pub workspaces: Workspaces,
+    /// Homes and settings of agent CLIs.
+    pub homes: Homes,
     /// Events about this gateway.
     pub events: Events,
 }
@@ -199,8 +202,8 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match &job.kind {
         JobKind::Diagnostic => diagnostic::run(job, cx, life).await,
         JobKind::ShellExec => shell_exec::run(job, cx, life).await,
-        JobKind::ModelRun => model_run::run(job, cx, life).await,
-        JobKind::SubagentRun => subagent_run::run(job, cx, life).await,
+        JobKind::ModelRun => Box::pin(model_run::run(job, cx, life)).await,
+        JobKind::SubagentRun => Box::pin(subagent_run::run(job, cx, life)).await,
         JobKind::SubagentCancel => subagent_cancel::run(job, cx, life).await,
         JobKind::Unsupported(_) => unsupported(job),
     }

@@ -21,7 +21,7 @@ pub(super) async fn run_first(
         None => Ok(outcome),
         Some(RunClose::Ended(end)) => end_run(runs, outcome, &end).await,
         Some(RunClose::Failed { error }) => {
-            let row = jobs.row(id).await?;
+            let row = jobs.row(id, "payload").await?;
             let (subagent, run) = named(row.as_ref());
             if let Some(subagent) = subagent {
                 runs.fail(&subagent, run.as_ref(), &error).await?;

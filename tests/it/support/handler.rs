@@ -10,6 +10,7 @@ use gateway::job::handler::active::ActiveRuns;
 use gateway::job::handler::{Context, Identity, InstallSwitch};
 use gateway::process::env::ChildEnv;
 use gateway::provider::Providers;
+use gateway::provider::home::Homes;
 use gateway::state::fs::OwnerDir;
 use gateway::state::workspaces::Workspaces;
 
@@ -41,5 +42,6 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
         agents: parts.agents,
         active: ActiveRuns::default(),
         workspaces: Workspaces::new(&dir),
+        homes: Homes::new(&dir),
     }
 }

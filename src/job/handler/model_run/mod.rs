@@ -18,7 +18,7 @@ use crate::domain::limits::STOP_GRACE;
 use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
-use crate::job::handler::agents::{ASIDE_PATIENCE, Witness, found, judge, verdict};
+use crate::job::handler::agents::{ASIDE_PATIENCE, Witness, equip, found, judge, verdict};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -75,6 +75,10 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
             return outcome::absent(&asked, why);
         }
     };
+    let equipment = match equip(cx, provider) {
+        Ok(equipment) => equipment,
+        Err(why) => return JobOutcome::failed(why, []),
+    };
     let turn = Turn {
         provider,
         command: finding.command,
@@ -83,7 +87,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         request: asked_of_provider(request),
         place: vec![PLACE.to_owned(), job.id.to_string()],
         cwd: None,
-        env: cx.child_env.clone(),
+        env: equipment.env,
         mark: job.id.to_string(),
         limits,
         retry: Retry::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::job::handler::agents::Root;
 use crate::provider::ProviderId;
 use crate::provider::request::{Access, Effort, Extras, OutputForm, RunRequest, Session, ToolLists};
 
@@ -30,6 +31,7 @@ pub(super) struct Ask<'a> {
     /// Session of an earlier turn.
     pub(super) resume: Option<&'a str>,
     pub(super) full: bool,
+    pub(super) root: Root,
 }
 
 impl Config<'_> {
@@ -86,6 +88,8 @@ impl Config<'_> {
                 max_budget_usd: self.0.get("max_budget_usd").and_then(number),
                 betas: self.list("betas"),
                 extensions: self.list("extensions"),
+                is_root: ask.root.is_root,
+                allow_root: ask.root.allowed,
             },
             scratch: PathBuf::new(),
         }
@@ -175,6 +179,7 @@ mod tests {
             prompt: "p",
             resume: None,
             full,
+            root: Root::default(),
         };
         Config(config.as_object().unwrap()).request(&ask)
     }

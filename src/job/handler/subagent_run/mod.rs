@@ -25,7 +25,7 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
-use crate::job::handler::agents::{Witness, found, judge, verdict};
+use crate::job::handler::agents::{Witness, equip, found, judge, verdict};
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -198,16 +198,17 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
     let config = Config(&target.config);
     let resume = config.resume();
     let session = target.metadata.get("session_id").and_then(Value::as_str);
+    let equipment = equip(cx, target.provider)?;
+    let place = cx.workspaces.place(target.subagent_id.as_str(), config.cwd().as_deref());
+    let cwd = place.map_err(|error| error.to_string())?;
+    equipment.check(target.provider, &target.prompt, &cwd)?;
     let ask = Ask {
         provider: target.provider,
         prompt: &target.prompt,
         resume: resume.as_deref().or(session),
         full: target.full_control == FullControl::Granted,
+        root: equipment.root,
     };
-    let place = cx
-        .workspaces
-        .place(target.subagent_id.as_str(), config.cwd().as_deref());
-    let cwd = place.map_err(|error| error.to_string())?;
     Ok(Turn {
         provider: target.provider,
         command: finding.command,
@@ -220,7 +221,7 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
             target.run_id.to_string(),
         ],
         cwd: Some(cwd),
-        env: cx.child_env.clone(),
+        env: equipment.env,
         mark: job.id.to_string(),
         limits: Limits::within(config.timeout()),
         retry: Retry::default(),
