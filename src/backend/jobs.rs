@@ -196,18 +196,6 @@ impl Jobs {
             .await
     }
 
-    /// Tells the team something about this gateway: `provider`, `level`, `code`, `message` and `details`.
-    ///
-    /// # Errors
-    /// [`BackendError`] as for every request.
-    pub async fn gateway_event(&self, mut event: Value) -> Result<(), BackendError> {
-        if let Some(members) = event.as_object_mut() {
-            members.insert("gateway_id".to_owned(), json!(self.gateway));
-            members.insert("team_id".to_owned(), json!(self.team));
-        }
-        self.rest.from("gateway_events").insert(&event).execute().await
-    }
-
     /// State of one row; `None` when there is no such row.
     ///
     /// # Errors

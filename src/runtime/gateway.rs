@@ -221,7 +221,7 @@ impl Gateway {
         let us = self.context.identity.clone();
         let teller = Teller {
             events: Events::new(self.client.rest(), us.team_id, us.gateway_id),
-            picture: self.context.providers.picture.clone(),
+            picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             first: self.moved.take(),
         };

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use gateway::backend::Jobs;
 use gateway::domain::clock;
-use gateway::domain::ids::{GatewayId, TeamId};
+use gateway::domain::ids::{GatewayId, JobId, TeamId};
 use gateway::domain::job::{Job, JobOutcome, JobStatus};
 use gateway::job::handler::{Context, Identity, InstallSwitch, JobLife, StopReason, model_run};
 use gateway::process::env::ChildEnv;
 use gateway::provider::capability::{Features, Finding};
 use gateway::provider::discovery::Places;
 use gateway::provider::document::Picture;
-use gateway::provider::health::Verdict;
+use gateway::provider::health::{Verdict, Witness};
 use gateway::provider::plan::Format;
 use gateway::provider::probe::Prober;
 use gateway::provider::{ProviderId, Providers};
@@ -88,6 +88,14 @@ impl Bench {
         seen.filter(|seen| seen.method == method && seen.target.starts_with(&target))
             .map(|seen| seen.json())
             .collect()
+    }
+}
+
+fn witness() -> Witness {
+    Witness {
+        context: "model_run",
+        job_id: JobId::new("0b0e").unwrap(),
+        run_id: None,
     }
 }
 
@@ -237,15 +245,7 @@ async fn only_the_providers_own_trouble_is_the_providers() {
     );
     assert!(failed["hint"].as_str().unwrap().contains("log in") && !failed.to_string().contains("sk-1234"));
     assert_eq!(bench.health(), HealthStatus::Unhealthy);
-    let event = &bench.sent("POST", "gateway_events")[0];
-    assert_eq!(
-        (&event["code"], &event["level"]),
-        (&json!("provider_unhealthy"), &json!("error"))
-    );
-    assert_eq!(
-        (&event["gateway_id"], &event["details"]["job_id"]),
-        (&json!("g"), &json!("0b0e"))
-    );
+    assert_eq!(bench.cx.providers.picture().witness(CODEX), Some(&witness()));
     std::fs::File::options()
         .write(true)
         .create_new(true)
@@ -259,18 +259,15 @@ async fn only_the_providers_own_trouble_is_the_providers() {
 async fn trouble_of_one_job_leaves_the_provider_alone() {
     let body = r#"echo '{"error":"model","message":"unknown model"}'; exit 1"#;
     let bench = Bench::new(body, FakeDriver::default()).await;
-    bench.cx.providers.judge(CODEX, &Verdict::Works);
+    bench.cx.providers.judge(CODEX, &Verdict::Works, witness());
     let (outcome, _) = bench.run(&text("p")).await;
     assert_eq!(
         outcome.error(),
         Some("Gateway model run failed. Details: unknown model")
     );
-    assert_eq!(
-        (bench.health(), bench.sent("POST", "gateway_events").len()),
-        (HealthStatus::Healthy, 0)
-    );
+    assert_eq!(bench.health(), HealthStatus::Healthy);
     let slow = Bench::new("exec sleep 300", FakeDriver::default()).await;
-    slow.cx.providers.judge(CODEX, &Verdict::Works);
+    slow.cx.providers.judge(CODEX, &Verdict::Works, witness());
     let mut payload = text("p");
     payload["timeout_ms"] = json!(10);
     let (outcome, life) = slow.run(&payload).await;

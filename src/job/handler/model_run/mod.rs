@@ -7,7 +7,7 @@ mod request;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::warn;
@@ -22,11 +22,10 @@ use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
-use crate::provider::health::{Verdict, short};
+use crate::provider::health::{Verdict, Witness};
 use crate::provider::remembered::ProbeCache;
 use crate::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
 use crate::provider::{ProviderId, Providers};
-use crate::wire::heartbeat::HealthStatus;
 
 /// Below the work directory; what an earlier life has left there may go.
 pub const PLACE: &str = "model-runs";
@@ -75,7 +74,8 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     let version = match &finding.version {
         Ok(version) => version.clone(),
         Err(why) => {
-            judge(job, cx, provider, &Verdict::Absent(why.clone())).await;
+            cx.providers
+                .judge(provider, &Verdict::Absent(why.clone()), witness(job));
             return outcome::absent(&asked, why);
         }
     };
@@ -122,34 +122,16 @@ async fn answer(job: &Job, cx: &Context, life: &JobLife, asked: &Asked, turn: Tu
         return life.cancelled();
     }
     if let Some(verdict) = outcome::verdict(&report) {
-        judge(job, cx, asked.provider, &verdict).await;
+        cx.providers.judge(asked.provider, &verdict, witness(job));
     }
     outcome::of(asked, report)
 }
 
-/// Tells everybody how the provider did, and the team if it got worse.
-async fn judge(job: &Job, cx: &Context, provider: ProviderId, verdict: &Verdict) {
-    let why = match verdict {
-        Verdict::Works => None,
-        Verdict::Fails(why) | Verdict::Absent(why) => Some(why),
-    };
-    let (level, status) = match cx.providers.judge(provider, verdict) {
-        None | Some(HealthStatus::Healthy | HealthStatus::Unknown) => return,
-        Some(HealthStatus::Unhealthy) => ("error", "unhealthy"),
-        Some(HealthStatus::Unavailable) => ("warn", "unavailable"),
-    };
-    let message = format!("{} provider marked {status}.", provider.label());
-    let event = json!({
-        "provider": provider.wire(), "level": level, "code": "provider_unhealthy", "message": message,
-        "details": {
-            "context": "model_run", "status": status, "error": why.map(|why| short(why)),
-            "job_id": job.id, "run_id": null,
-        },
-    });
-    match timeout(ASIDE_PATIENCE, cx.backend.gateway_event(event)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, "Failed to tell the team about a provider"),
-        Err(_elapsed) => warn!("Telling the team about a provider took too long"),
+fn witness(job: &Job) -> Witness {
+    Witness {
+        context: "model_run",
+        job_id: job.id.clone(),
+        run_id: None,
     }
 }
 
