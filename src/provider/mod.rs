@@ -14,17 +14,23 @@ use crate::provider::document::Picture;
 use crate::provider::health::{Verdict, Witness};
 use crate::provider::probe::Prober;
 
+mod answer;
+mod argument;
 pub mod capability;
+pub mod codex;
 pub mod discovery;
 pub mod document;
 pub mod driver;
 mod flags;
+pub mod gemini;
 pub mod health;
 pub mod plan;
 pub mod probe;
+mod prompt;
 pub mod remembered;
 pub mod request;
 pub mod transcript;
+mod trouble;
 pub mod version;
 
 /// An agent CLI that this program knows.

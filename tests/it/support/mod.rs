@@ -11,6 +11,7 @@ pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod process_list;
 pub(crate) mod recorder;
+pub(crate) mod replay;
 pub(crate) mod sandbox;
 pub(crate) mod scripted_server;
 pub(crate) mod state_dir;
