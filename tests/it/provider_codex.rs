@@ -86,6 +86,7 @@ fn an_answer_from_another_session_is_a_failure() {
     let (kind, message) = other.outcome().unwrap_err();
     assert_eq!(kind, FailureKind::Session);
     assert!(message.starts_with("Codex answered from session 01a1f"), "{message}");
+    // Trap 6: a second turn at once is refused, not lost.
     for gone in ["unknown_thread", "busy_thread"] {
         assert_eq!(
             replayed(gone, &asked).outcome().unwrap_err().0,

@@ -11,7 +11,7 @@ use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, Effort, OutputForm, RunRequest, Session};
 use serde_json::json;
 
-use crate::support::replay::{describe_plan, features, request};
+use crate::support::replay::{Recordings, describe_plan, features, request};
 
 /// What `codex exec --help` of 0.169.0 names, as far as plans ask for it.
 const HELP: &str = "Commands:\n  resume  Resume a previous session\nOptions:\n  -c, --config <key=value>\n  --model\n  \
@@ -106,6 +106,19 @@ fn plans_are_as_written_down() {
         .unwrap();
     }
     insta::assert_snapshot!("codex_plans", text);
+}
+
+/// The words above are those of the real help.
+#[test]
+fn the_recorded_help_leads_to_the_same_plans() {
+    let help = Recordings::of("codex").help();
+    for (name, request) in cases() {
+        assert_eq!(
+            planned(&request, &help, VERSION),
+            planned(&request, HELP, VERSION),
+            "{name}"
+        );
+    }
 }
 
 #[test]

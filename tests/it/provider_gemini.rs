@@ -87,6 +87,14 @@ fn an_end_without_a_result_is_a_failure() {
     }
 }
 
+/// Trap 4: the figures are those of the run, also in a resumed session.
+#[test]
+fn usage_is_that_of_the_run() {
+    let end = replayed("turn_2", &asked()).end;
+    assert!(!end.cumulative.usage && !end.cumulative.cost);
+    assert_eq!(end.usage.unwrap()["input_tokens"], json!(200));
+}
+
 /// Trap 5: the session that answers is the one asked for.
 #[test]
 fn an_answer_from_another_session_is_a_failure() {

@@ -11,7 +11,7 @@ use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, OutputForm, RunRequest, Session};
 use serde_json::json;
 
-use crate::support::replay::{describe_plan, features, request};
+use crate::support::replay::{Recordings, describe_plan, features, request};
 
 /// What `gemini --help` of 0.61.0 names, as far as plans ask for it.
 const HELP: &str = "  --model\n  --skip-trust\n  --sandbox\n  --yolo\n  --approval-mode [choices: \"default\", \
@@ -113,6 +113,15 @@ fn plans_are_as_written_down() {
         .unwrap();
     }
     insta::assert_snapshot!("gemini_plans", text);
+}
+
+/// The words above are those of the real help.
+#[test]
+fn the_recorded_help_leads_to_the_same_plans() {
+    let help = Recordings::of("gemini").help();
+    for (name, request) in cases() {
+        assert_eq!(planned(&request, &help), planned(&request, HELP), "{name}");
+    }
 }
 
 #[test]

@@ -39,6 +39,13 @@ exclude = ["{KEY_VARIABLE}"]
 mod tests {
     use super::*;
 
+    /// Trap 10: what the daemon knows, the agent's shell would know.
+    #[test]
+    fn the_shell_of_the_agent_does_not_get_the_key() {
+        let policy = format!("[shell_environment_policy]\nexclude = [\"{KEY_VARIABLE}\"]");
+        assert!(config_toml("http://h").contains(&policy));
+    }
+
     #[test]
     fn a_url_stays_inside_its_string() {
         let text = config_toml("http://h/\"\nx = 1");

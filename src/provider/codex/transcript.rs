@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
@@ -50,8 +49,7 @@ struct Line<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     thread_id: Option<String>,
-    #[serde(borrow)]
-    item: Option<&'a RawValue>,
+    item: Option<Item>,
     usage: Option<Value>,
     message: Option<String>,
     error: Option<Value>,
@@ -102,7 +100,7 @@ impl Reader {
             // Events of later versions.
             _ => return,
         };
-        if let Some(Ok(item)) = line.item.map(|item| serde_json::from_str::<Item>(item.get())) {
+        if let Some(item) = line.item {
             self.items.take(stage, item, events);
         }
     }

@@ -46,6 +46,11 @@ impl Recordings {
         fs::read(self.dir.join(format!("{name}.jsonl"))).unwrap()
     }
 
+    /// What the CLI says about itself.
+    pub(crate) fn help(&self) -> String {
+        fs::read_to_string(self.dir.join("help.txt")).unwrap()
+    }
+
     /// Feeds a recorded run to a reader as a runner does: split at `\n` and nowhere else.
     pub(crate) fn replay(&self, name: &str, reader: Box<dyn Transcript>) -> Replayed {
         replay(&self.stdout(name), &self.ends[name], reader)
