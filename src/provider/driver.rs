@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::run::{Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
 use crate::provider::ProviderId;
+use crate::provider::codex;
+use crate::provider::gemini;
 use crate::provider::plan::{Cli, Format, Plan};
 use crate::provider::request::RunRequest;
 use crate::provider::transcript::{Ended, Transcript};
@@ -42,13 +44,26 @@ pub type Check = Box<dyn Fn(&Value) -> Result<(), RunFailure> + Send + Sync>;
 pub struct Known;
 
 impl Driver for Known {
-    fn plan(&self, provider: ProviderId, _: &RunRequest, _: Cli<'_>) -> Result<Plan, RunFailure> {
-        let why = format!("{} cannot be driven yet", provider.label());
-        Err(RunFailure::new(FailureKind::Request, why))
+    fn plan(&self, provider: ProviderId, request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
+        match provider {
+            ProviderId::ClaudeCode => Err(RunFailure::new(FailureKind::Request, "Claude cannot be driven yet")),
+            ProviderId::Codex => codex::plan::plan(request, cli),
+            ProviderId::Gemini => gemini::plan::plan(request, cli),
+        }
     }
 
-    fn transcript(&self, _: ProviderId, _: &RunRequest, _: Cli<'_>, _: Format) -> Box<dyn Transcript> {
-        Box::new(Unread)
+    fn transcript(
+        &self,
+        provider: ProviderId,
+        request: &RunRequest,
+        cli: Cli<'_>,
+        format: Format,
+    ) -> Box<dyn Transcript> {
+        match provider {
+            ProviderId::ClaudeCode => Box::new(Unread),
+            ProviderId::Codex => Box::new(codex::transcript::Reader::new(request, cli, format)),
+            ProviderId::Gemini => Box::new(gemini::transcript::Reader::new(request, cli, format)),
+        }
     }
 
     fn schema(&self, _: &Value) -> Result<Check, RunFailure> {

@@ -84,7 +84,7 @@ impl ProviderId {
     #[must_use]
     pub const fn droppings(self) -> &'static [&'static str] {
         match self {
-            Self::Codex => &[".git", ".codex", ".agents", ".aws"],
+            Self::Codex => codex::quirks::DROPPINGS,
             Self::ClaudeCode | Self::Gemini => &[],
         }
     }

@@ -34,6 +34,8 @@ struct Bench {
     home: TempDir,
     server: ScriptedServer,
     cx: Context,
+    /// Unique: what a job leaves behind is found by it.
+    id: String,
 }
 
 impl Bench {
@@ -67,14 +69,35 @@ impl Bench {
             providers: Providers::new(prober, watch::Sender::new(Arc::new(picture))),
             agents: fake_agent::agents(home.path(), driver),
         };
-        Self { home, server, cx }
+        Self {
+            home,
+            server,
+            cx,
+            id: uuid::Uuid::new_v4().to_string(),
+        }
     }
 
     async fn run(&self, payload: &Value) -> (JobOutcome, JobLife) {
         let life = JobLife::default();
-        let job = job(payload);
+        let job = self.job(payload);
         let outcome = timeout(PATIENCE, model_run::run(&job, &self.cx, &life)).await.unwrap();
         (outcome, life)
+    }
+
+    fn job(&self, payload: &Value) -> Job {
+        let row = json!({
+            "id": self.id, "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "model_run",
+            "payload": payload, "created_at": "c", "updated_at": "u"
+        });
+        job_row::decode(&row).unwrap()
+    }
+
+    fn witness(&self) -> Witness {
+        Witness {
+            context: "model_run",
+            job_id: JobId::new(self.id.as_str()).unwrap(),
+            run_id: None,
+        }
     }
 
     fn health(&self) -> HealthStatus {
@@ -89,22 +112,6 @@ impl Bench {
             .map(|seen| seen.json())
             .collect()
     }
-}
-
-fn witness() -> Witness {
-    Witness {
-        context: "model_run",
-        job_id: JobId::new("0b0e").unwrap(),
-        run_id: None,
-    }
-}
-
-fn job(payload: &Value) -> Job {
-    let row = json!({
-        "id": "0b0e", "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "model_run",
-        "payload": payload, "created_at": "c", "updated_at": "u"
-    });
-    job_row::decode(&row).unwrap()
 }
 
 fn text(prompt: &str) -> Value {
@@ -150,7 +157,7 @@ async fn an_answer_in_json_has_every_member() {
         std::fs::read_to_string(bench.home.path().join("prompt")).unwrap(),
         "-- count\n"
     );
-    let before = &bench.sent("PATCH", "gateway_jobs?id=eq.0b0e")[0]["debug"];
+    let before = &bench.sent("PATCH", &format!("gateway_jobs?id=eq.{}", bench.id))[0]["debug"];
     assert_eq!(
         (&before["provider_id"], &before["prompt_chars"]),
         (&json!("codex"), &json!(9))
@@ -163,7 +170,7 @@ async fn an_answer_in_json_has_every_member() {
         before["files"][0]
             .as_str()
             .unwrap()
-            .ends_with("/model-runs/0b0e/files/plan.json")
+            .ends_with(&format!("/model-runs/{}/files/plan.json", bench.id))
     );
     let after = Value::Object(life.take_notes());
     assert_eq!(
@@ -189,7 +196,7 @@ async fn an_answer_in_json_has_every_member() {
         "{everything}"
     );
     assert_eq!(bench.health(), HealthStatus::Healthy);
-    assert!(!bench.home.path().join("state/work/model-runs/0b0e").exists());
+    assert!(!bench.home.path().join("state/work/model-runs").join(&bench.id).exists());
 }
 
 #[tokio::test]
@@ -245,7 +252,7 @@ async fn only_the_providers_own_trouble_is_the_providers() {
     );
     assert!(failed["hint"].as_str().unwrap().contains("log in") && !failed.to_string().contains("sk-1234"));
     assert_eq!(bench.health(), HealthStatus::Unhealthy);
-    assert_eq!(bench.cx.providers.picture().witness(CODEX), Some(&witness()));
+    assert_eq!(bench.cx.providers.picture().witness(CODEX), Some(&bench.witness()));
     std::fs::File::options()
         .write(true)
         .create_new(true)
@@ -259,7 +266,7 @@ async fn only_the_providers_own_trouble_is_the_providers() {
 async fn trouble_of_one_job_leaves_the_provider_alone() {
     let body = r#"echo '{"error":"model","message":"unknown model"}'; exit 1"#;
     let bench = Bench::new(body, FakeDriver::default()).await;
-    bench.cx.providers.judge(CODEX, &Verdict::Works, witness());
+    bench.cx.providers.judge(CODEX, &Verdict::Works, bench.witness());
     let (outcome, _) = bench.run(&text("p")).await;
     assert_eq!(
         outcome.error(),
@@ -267,7 +274,7 @@ async fn trouble_of_one_job_leaves_the_provider_alone() {
     );
     assert_eq!(bench.health(), HealthStatus::Healthy);
     let slow = Bench::new("exec sleep 300", FakeDriver::default()).await;
-    slow.cx.providers.judge(CODEX, &Verdict::Works, witness());
+    slow.cx.providers.judge(CODEX, &Verdict::Works, slow.witness());
     let mut payload = text("p");
     payload["timeout_ms"] = json!(10);
     let (outcome, life) = slow.run(&payload).await;
@@ -321,7 +328,7 @@ async fn a_missing_cli_is_named_and_a_mended_one_is_used_at_once() {
         providers,
         ..bench.cx.clone()
     };
-    let outcome = model_run::run(&job(&text("p")), &cx, &JobLife::default()).await;
+    let outcome = model_run::run(&bench.job(&text("p")), &cx, &JobLife::default()).await;
     assert_eq!(outcome.status(), JobStatus::Completed, "{:?}", outcome.error());
 }
 
@@ -334,7 +341,7 @@ async fn a_cancelled_job_ends_at_once() {
     .await;
     let life = JobLife::default();
     let begun = bench.home.path().join("begun");
-    let job = job(&text("p"));
+    let job = bench.job(&text("p"));
     let cancel = async {
         eventually("the agent", || async { begun.exists().then_some(()) }).await;
         life.end(StopReason::Cancelled);
