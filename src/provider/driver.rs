@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::domain::run::{Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
+use crate::domain::run::RunFailure;
 use crate::provider::ProviderId;
-use crate::provider::codex;
-use crate::provider::gemini;
 use crate::provider::plan::{Cli, Format, Plan};
 use crate::provider::request::RunRequest;
-use crate::provider::transcript::{Ended, Transcript};
+use crate::provider::schema::Schema;
+use crate::provider::transcript::Transcript;
+use crate::provider::{claude, codex, gemini};
 
 /// Knows how runs are started and read.
 pub trait Driver: fmt::Debug + Send + Sync {
@@ -46,7 +46,7 @@ pub struct Known;
 impl Driver for Known {
     fn plan(&self, provider: ProviderId, request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
         match provider {
-            ProviderId::ClaudeCode => Err(RunFailure::new(FailureKind::Request, "Claude cannot be driven yet")),
+            ProviderId::ClaudeCode => claude::plan::plan(request, cli),
             ProviderId::Codex => codex::plan::plan(request, cli),
             ProviderId::Gemini => gemini::plan::plan(request, cli),
         }
@@ -60,35 +60,14 @@ impl Driver for Known {
         format: Format,
     ) -> Box<dyn Transcript> {
         match provider {
-            ProviderId::ClaudeCode => Box::new(Unread),
+            ProviderId::ClaudeCode => Box::new(claude::transcript::Reader::new(request, cli, format)),
             ProviderId::Codex => Box::new(codex::transcript::Reader::new(request, cli, format)),
             ProviderId::Gemini => Box::new(gemini::transcript::Reader::new(request, cli, format)),
         }
     }
 
-    fn schema(&self, _: &Value) -> Result<Check, RunFailure> {
-        Ok(Box::new(|_| Ok(())))
-    }
-}
-
-/// Of a run that was never planned.
-struct Unread;
-
-impl Transcript for Unread {
-    fn line(&mut self, _: &[u8], _: &mut Vec<RunEvent>) {}
-
-    fn overlong(&mut self, _: u64, _: &mut Vec<RunEvent>) {}
-
-    fn end(self: Box<Self>, _: &Ended<'_>) -> RunEnd {
-        RunEnd {
-            answer: Err(RunFailure::new(FailureKind::Crash, "")),
-            session_id: None,
-            model: None,
-            usage: None,
-            cost_usd: None,
-            cumulative: Cumulative::default(),
-            tool_ran: false,
-            metadata: Map::new(),
-        }
+    fn schema(&self, schema: &Value) -> Result<Check, RunFailure> {
+        let schema = Schema::new(schema)?;
+        Ok(Box::new(move |answer| schema.check(answer)))
     }
 }

@@ -40,6 +40,8 @@ mod pairing_server;
 mod plane_server;
 mod process;
 mod process_lines;
+mod provider_claude;
+mod provider_claude_plan;
 mod provider_codex;
 mod provider_codex_plan;
 mod provider_gemini;
