@@ -6,13 +6,11 @@ use serde_json::Value;
 
 use crate::domain::run::RunFailure;
 use crate::provider::ProviderId;
-use crate::provider::claude;
-use crate::provider::codex;
-use crate::provider::gemini;
 use crate::provider::plan::{Cli, Format, Plan};
 use crate::provider::request::RunRequest;
 use crate::provider::schema::Schema;
 use crate::provider::transcript::Transcript;
+use crate::provider::{claude, codex, gemini};
 
 /// Knows how runs are started and read.
 pub trait Driver: fmt::Debug + Send + Sync {

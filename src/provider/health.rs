@@ -7,6 +7,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::clock::wire_time;
+use crate::domain::ids::{JobId, RunId};
+use crate::domain::text::cut;
 use crate::provider::capability::Finding;
 use crate::wire::heartbeat::{CheckType, HealthStatus, ProviderHealth};
 
@@ -14,6 +16,17 @@ use crate::wire::heartbeat::{CheckType, HealthStatus, ProviderHealth};
 const BELIEVED: SignedDuration = SignedDuration::from_secs(25);
 /// Characters of an error that travel with every heartbeat.
 const MAX_ERROR_CHARS: usize = 500;
+
+/// The job that found something out about a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// `model_run` or `subagent_run`.
+    pub context: &'static str,
+    /// The job.
+    pub job_id: JobId,
+    /// The run of a subagent.
+    pub run_id: Option<RunId>,
+}
 
 /// What a job says about the provider it used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +113,8 @@ fn remembered(previous: Option<&ProviderHealth>) -> HealthStatus {
 /// One line, as short as a heartbeat needs it.
 #[must_use]
 pub fn short(text: &str) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(MAX_ERROR_CHARS) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
+    let words = text.split_whitespace().collect::<Vec<_>>();
+    cut(&words.join(" "), MAX_ERROR_CHARS)
 }
 
 #[cfg(test)]

@@ -11,9 +11,8 @@ use tokio::sync::watch;
 
 use crate::domain::clock;
 use crate::provider::document::Picture;
-use crate::provider::health::Verdict;
+use crate::provider::health::{Verdict, Witness};
 use crate::provider::probe::Prober;
-use crate::wire::heartbeat::HealthStatus;
 
 mod answer;
 mod argument;
@@ -139,13 +138,9 @@ impl Providers {
         self.picture.subscribe()
     }
 
-    /// Says how a provider did in a job; tells what became of its health if that is another one now.
-    pub fn judge(&self, provider: ProviderId, verdict: &Verdict) -> Option<HealthStatus> {
-        let mut became = None;
-        self.picture.send_if_modified(|picture| {
-            became = Arc::make_mut(picture).judge(provider, verdict, clock::now());
-            became.is_some()
-        });
-        became
+    /// Says how a provider did in a job.
+    pub fn judge(&self, provider: ProviderId, verdict: &Verdict, witness: Witness) {
+        self.picture
+            .send_if_modified(|picture| Arc::make_mut(picture).judge(provider, verdict, witness, clock::now()));
     }
 }

@@ -146,7 +146,6 @@ impl Gateway {
             active: ActiveRuns::default(),
             workspaces: Workspaces::new(plan.dir),
             homes: Homes::new(plan.dir),
-            events: Events::new(client.rest(), session.team_id.clone(), session.gateway_id.clone()),
         };
         let about = About {
             backend_url: plan.backend.url,

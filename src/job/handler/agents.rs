@@ -1,37 +1,22 @@
-//! What every job that runs an agent CLI does with it: finds it, and says how it did.
+//! What every job that runs an agent CLI does with it: finds it, equips it, and reads what it says about its provider.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
-use serde_json::{Value, json};
-use tokio::time::timeout;
-use tracing::warn;
 
-use crate::backend::events::{Event, Level};
 use crate::domain::clock;
-use crate::domain::ids::{JobId, RunId};
 use crate::job::agent::{How, Report};
 use crate::job::handler::Context;
 use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
 use crate::provider::gemini;
-use crate::provider::health::{Verdict, short};
+use crate::provider::health::Verdict;
 use crate::provider::remembered::ProbeCache;
 use crate::provider::{ProviderId, Providers};
-use crate::wire::heartbeat::HealthStatus;
 
 /// How long a job that is over waits for what is said beside it.
 pub(super) const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Which job says how a provider did.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Witness<'a> {
-    /// `model_run` or `subagent_run`.
-    pub(super) context: &'static str,
-    pub(super) job: &'a JobId,
-    pub(super) run: Option<&'a RunId>,
-}
 
 /// Whether this account is root, and whether the owner lets agents act freely although it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,36 +97,4 @@ pub(super) fn verdict(report: &Report) -> Option<Verdict> {
             concerns.then(|| Verdict::Fails(failure.message.clone()))
         }
     }
-}
-
-/// Tells everybody how the provider did, and the team if it got worse.
-pub(super) async fn judge(cx: &Context, witness: Witness<'_>, provider: ProviderId, verdict: &Verdict) {
-    let why = match verdict {
-        Verdict::Works => None,
-        Verdict::Fails(why) | Verdict::Absent(why) => Some(why),
-    };
-    let (level, status) = match cx.providers.judge(provider, verdict) {
-        None | Some(HealthStatus::Healthy | HealthStatus::Unknown) => return,
-        Some(HealthStatus::Unhealthy) => (Level::Error, "unhealthy"),
-        Some(HealthStatus::Unavailable) => (Level::Warn, "unavailable"),
-    };
-    let event = Event {
-        provider: Some(provider.wire()),
-        level,
-        code: "provider_unhealthy",
-        message: format!("{} provider marked {status}.", provider.label()),
-        details: details(witness, status, why.map(|why| short(why)).as_deref()),
-    };
-    match timeout(ASIDE_PATIENCE, cx.events.record(&event)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, "Failed to tell the team about a provider"),
-        Err(_elapsed) => warn!("Telling the team about a provider took too long"),
-    }
-}
-
-fn details(witness: Witness<'_>, status: &str, error: Option<&str>) -> Value {
-    json!({
-        "context": witness.context, "status": status, "error": error,
-        "job_id": witness.job, "run_id": witness.run,
-    })
 }

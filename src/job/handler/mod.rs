@@ -15,7 +15,6 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::events::Events;
 use crate::backend::{Jobs, Runs};
 use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
@@ -52,8 +51,6 @@ pub struct Context {
     pub workspaces: Workspaces,
     /// Homes and settings of agent CLIs.
     pub homes: Homes,
-    /// Events about this gateway.
-    pub events: Events,
 }
 
 /// Who this gateway is.

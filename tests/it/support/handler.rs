@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gateway::backend::{Client, Events, Jobs, Runs};
+use gateway::backend::{Client, Jobs, Runs};
 use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::job::agent::Agents;
 use gateway::job::handler::active::ActiveRuns;
@@ -34,7 +34,6 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
     Context {
         backend: Jobs::new(rest.clone(), team_id.clone(), gateway_id.clone()),
         runs: Runs::new(parts.client, team_id.clone(), gateway_id.clone()),
-        events: Events::new(rest, team_id.clone(), gateway_id.clone()),
         identity: Identity { gateway_id, team_id },
         install_full_control: InstallSwitch::new(move || enabled),
         child_env: parts.child_env,

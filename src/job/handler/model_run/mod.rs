@@ -18,11 +18,11 @@ use crate::domain::limits::STOP_GRACE;
 use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
-use crate::job::handler::agents::{ASIDE_PATIENCE, Witness, equip, found, judge, verdict};
+use crate::job::handler::agents::{ASIDE_PATIENCE, equip, found, verdict};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
-use crate::provider::health::Verdict;
+use crate::provider::health::{Verdict, Witness};
 use crate::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
 use crate::provider::{ProviderId, Providers};
 
@@ -71,7 +71,8 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     let version = match &finding.version {
         Ok(version) => version.clone(),
         Err(why) => {
-            judge(cx, witness(job), provider, &Verdict::Absent(why.clone())).await;
+            cx.providers
+                .judge(provider, &Verdict::Absent(why.clone()), witness(job));
             return outcome::absent(&asked, why);
         }
     };
@@ -122,16 +123,16 @@ async fn answer(job: &Job, cx: &Context, life: &JobLife, asked: &Asked, turn: Tu
         return life.cancelled();
     }
     if let Some(verdict) = verdict(&report) {
-        judge(cx, witness(job), asked.provider, &verdict).await;
+        cx.providers.judge(asked.provider, &verdict, witness(job));
     }
     outcome::of(asked, report)
 }
 
-const fn witness(job: &Job) -> Witness<'_> {
+fn witness(job: &Job) -> Witness {
     Witness {
         context: "model_run",
-        job: &job.id,
-        run: None,
+        job_id: job.id.clone(),
+        run_id: None,
     }
 }
 

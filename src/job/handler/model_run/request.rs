@@ -158,8 +158,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::ids::JobId;
     use crate::provider::capability::{Features, Finding};
-    use crate::provider::health::Verdict;
+    use crate::provider::health::{Verdict, Witness};
 
     fn job(payload: &Value) -> Job {
         let row = json!({
@@ -167,6 +168,14 @@ mod tests {
             "payload": payload, "created_at": "c", "updated_at": "u"
         });
         crate::wire::job_row::decode(&row).unwrap()
+    }
+
+    fn witness() -> Witness {
+        Witness {
+            context: "model_run",
+            job_id: JobId::new("j").unwrap(),
+            run_id: None,
+        }
     }
 
     fn read(payload: &Value) -> Request {
@@ -262,13 +271,14 @@ mod tests {
             ProviderId::Codex
         );
         assert_eq!(see(ProviderId::ClaudeCode, "--json-schema"), ProviderId::ClaudeCode);
-        picture.judge(ProviderId::Codex, &Verdict::Works, Timestamp::now());
+        picture.judge(ProviderId::Codex, &Verdict::Works, witness(), Timestamp::now());
         assert_eq!(
             request.provider(&picture),
             ProviderId::Codex,
             "health decides between equals"
         );
-        picture.judge(ProviderId::Codex, &Verdict::Fails("quota".to_owned()), Timestamp::now());
+        let fails = Verdict::Fails("quota".to_owned());
+        picture.judge(ProviderId::Codex, &fails, witness(), Timestamp::now());
         assert_eq!(request.provider(&picture), ProviderId::ClaudeCode);
     }
 

@@ -25,10 +25,11 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
-use crate::job::handler::agents::{Witness, equip, found, judge, verdict};
+use crate::job::handler::agents::{equip, found, verdict};
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
+use crate::provider::health::Witness;
 
 /// Below the work directory; what an earlier life has left there may go.
 pub const PLACE: &str = "subagents";
@@ -57,18 +58,18 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         Ok(turn) => {
             let report = watched(&target, &turn, cx, life, &working.stop.token).await;
             if let Some(verdict) = verdict(&report) {
-                judge(cx, witness(job, &target), target.provider, &verdict).await;
+                cx.providers.judge(target.provider, &verdict, witness(job, &target));
             }
             finish::of_report(&target, &report, stopped(&working.stop, life).as_ref())
         }
     }
 }
 
-const fn witness<'a>(job: &'a Job, target: &'a Target) -> Witness<'a> {
+fn witness(job: &Job, target: &Target) -> Witness {
     Witness {
         context: "subagent_run",
-        job: &job.id,
-        run: Some(&target.run_id),
+        job_id: job.id.clone(),
+        run_id: Some(target.run_id.clone()),
     }
 }
 
