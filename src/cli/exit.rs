@@ -30,10 +30,7 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     ),
     (Exit::UNREACHABLE, "the control plane cannot be reached"),
     (Exit::NOT_TAKEN, "exec, run, job: no gateway took the job"),
-    (
-        Exit::REFUSED,
-        "exec, run, job: refused by a layer of machine control (host, team, resource)",
-    ),
+    (Exit::REFUSED, "exec, run, job: refused by a layer of machine control"),
     (Exit::NO_CREDENTIAL, "not paired, or no operator credential"),
     (
         Exit::WORK_CANCELLED,
@@ -49,7 +46,7 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     ),
     (
         Exit::INTERRUPTED,
-        "interrupted; exec and run have cancelled their job, job watch leaves it",
+        "interrupted; exec and run have cancelled their job, job watch has not",
     ),
 ];
 

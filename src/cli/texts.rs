@@ -63,8 +63,9 @@ Everything on one machine:
 Agents:
   gateway providers list             what is installed here, and how it is
   gateway workspace add ~/code       agents may work there
-  gateway run \"Explain this\" --cwd ~/code/app
-  gateway run --resume \"And why?\"  the same agent, the same session
+  gateway run \"Explain this\"         watched live
+  gateway run --resume \"And why?\"    the same agent, the same session
+  gateway run --full-control --cwd ~/code/app \"Make the tests pass\"
   git diff | gateway run -           the prompt from stdin
 
 A host joins a team:

@@ -4,9 +4,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::home::Home;
+use crate::support::home::{Done, Home};
 use crate::support::state_dir::mode;
 
 /// A program that says it is Claude, where nobody looks for one.
@@ -20,49 +20,45 @@ fn hidden_claude(home: &Home) -> PathBuf {
     path
 }
 
+/// Address, key and root's leave for a Claude that lies in an odd place; gives its path and what the last command said.
 #[expect(clippy::disallowed_methods, reason = "a key as a person keeps it")]
-#[test]
-fn what_is_set_is_followed_and_forgotten() {
-    let home = Home::new();
-    let program = hidden_claude(&home);
+fn set_up(home: &Home) -> (PathBuf, Done) {
+    let program = hidden_claude(home);
     let key = home.path().join("key");
     std::fs::write(&key, "sk-hidden\n").unwrap();
     std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
     home.gateway(&["providers", "set", "claude", "--command", program.to_str().unwrap()])
         .ok();
     let url = "http://127.0.0.1:9/";
-    let set = [
-        "providers",
-        "set",
-        "claude",
-        "--base-url",
-        url,
-        "--key-file",
-        "key",
-        "--allow-root",
-    ];
-    let said = home.gateway(&set).ok();
+    let set = ["--base-url", url, "--key-file", "key", "--allow-root"];
+    let said = home.gateway(&[&["providers", "set", "claude"][..], &set].concat()).ok();
+    (program, said)
+}
+
+fn claude(home: &Home) -> Value {
+    home.gateway(&["providers", "list", "--json"]).ok().json()["claude_code"].clone()
+}
+
+#[test]
+fn what_is_set_is_shown_without_its_secret() {
+    let home = Home::new();
+    let (program, said) = set_up(&home);
     assert!(said.stdout.starts_with("OK Claude is set\n"), "{said:?}");
     assert!(said.stdout.contains("Key: set\n") && said.stderr.is_empty(), "{said:?}");
-    let list = home.gateway(&["providers", "list", "--json"]).ok();
-    let claude = list.json()["claude_code"].clone();
-    assert_eq!(
-        (&claude["installed"], &claude["version"]),
-        (&json!(true), &json!("9.9.9 (Claude Code)"))
-    );
-    assert_eq!(
-        (&claude["command"], &claude["supports"]["output_schema"]),
-        (&json!(program), &json!(true))
-    );
+    let found = claude(&home);
     let own = home.state().join("providers/claude_code");
-    assert_eq!(
-        (&claude["home"], &claude["base_url"]),
-        (&json!(own), &json!("http://127.0.0.1:9"))
-    );
-    assert_eq!(
-        (&claude["key_set"], &claude["allow_root"]),
-        (&json!(true), &json!(true))
-    );
+    for (name, value) in [
+        ("installed", json!(true)),
+        ("version", json!("9.9.9 (Claude Code)")),
+        ("command", json!(program)),
+        ("home", json!(own)),
+        ("base_url", json!("http://127.0.0.1:9")),
+        ("key_set", json!(true)),
+        ("allow_root", json!(true)),
+    ] {
+        assert_eq!(found[name], value, "{name}");
+    }
+    assert_eq!(found["supports"]["output_schema"], true);
     let text = home.gateway(&["providers", "list"]).ok();
     for part in [
         "Claude (claude): installed\n",
@@ -73,6 +69,16 @@ fn what_is_set_is_followed_and_forgotten() {
     ] {
         assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
     }
+    for shown in [format!("{said:?}"), found.to_string(), text.stdout] {
+        assert!(!shown.contains("sk-hidden"), "{shown}");
+    }
+    assert_eq!(mode(&home.state().join("providers.json")), 0o600);
+}
+
+#[test]
+fn doctor_shows_homes_and_who_may_act_freely_as_root() {
+    let home = Home::new();
+    set_up(&home);
     let doctor = home.gateway(&["doctor"]).exits(1);
     let line = "  - claude_code: ~/.panorama/gateway/providers/claude_code; may act freely as root\n";
     assert!(doctor.stdout.contains(line), "{}", doctor.stdout);
@@ -83,20 +89,19 @@ fn what_is_set_is_followed_and_forgotten() {
     );
     let doctor = home.gateway(&["doctor", "--json"]).exits(1).json();
     assert_eq!(doctor["provider_settings"]["claude_code"]["allow_root"], true);
-    for shown in [&said, &list, &text] {
-        assert!(!format!("{shown:?}").contains("sk-hidden"));
-    }
-    assert_eq!(mode(&home.state().join("providers.json")), 0o600);
+}
+
+#[test]
+fn settings_change_one_by_one_and_are_forgotten_together() {
+    let home = Home::new();
+    let (program, _) = set_up(&home);
     home.gateway(&["providers", "set", "claude", "--no-allow-root"]).ok();
-    let claude = home.gateway(&["providers", "list", "--json"]).ok().json()["claude_code"].clone();
-    assert_eq!(
-        (&claude["allow_root"], &claude["key_set"]),
-        (&json!(false), &json!(true))
-    );
+    let found = claude(&home);
+    assert_eq!((&found["allow_root"], &found["key_set"]), (&json!(false), &json!(true)));
     home.gateway(&["providers", "unset", "claude"]).ok();
-    let claude = home.gateway(&["providers", "list", "--json"]).ok().json()["claude_code"].clone();
-    assert_eq!((&claude["home"], &claude["key_set"]), (&json!(null), &json!(false)));
-    assert_ne!(claude["command"], json!(program));
+    let found = claude(&home);
+    assert_eq!((&found["home"], &found["key_set"]), (&json!(null), &json!(false)));
+    assert_ne!(found["command"], json!(program));
     let nothing = home.gateway(&["providers", "unset", "claude"]).ok();
     assert!(nothing.stdout.contains("Nothing was set"), "{nothing:?}");
 }

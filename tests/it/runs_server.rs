@@ -167,10 +167,9 @@ async fn a_refused_start_writes_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_turn_that_nobody_took_is_taken_back_whole() {
+async fn taken_back(on: On) {
     const WITHDRAW: &str = "/functions/v1/withdraw-gateway-subagent-run";
-    let plane = Plane::start(On::Sqlite).await;
+    let plane = Plane::start(on).await;
     let (gateway, operator) = (plane.pair("a").await, plane.operator().await);
     let started = plane.post(START, &operator, &new(&gateway, "hi")).await.1;
     let asked = json!({"job_id": started["job_id"], "reason": "nobody came"});
@@ -198,6 +197,16 @@ async fn a_turn_that_nobody_took_is_taken_back_whole() {
     plane.patch(&path, &gateway.access, &json!({"status": "running"})).await;
     let late = json!({"job_id": second["job_id"], "reason": "too late"});
     assert_eq!(plane.post(WITHDRAW, &operator, &late).await.1["withdrawn"], false);
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_took_is_taken_back_whole_on_sqlite() {
+    taken_back(On::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_took_is_taken_back_whole_on_postgres() {
+    taken_back(On::Postgres).await;
 }
 
 #[tokio::test]

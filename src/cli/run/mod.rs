@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::ask::Ask;
 use self::end::End;
@@ -44,8 +45,8 @@ job_id, provider, resumed, status, content, content_type, error, session_id, mod
 timed_out, retry_count.
 
 An agent works in a directory of its own, which stays as long as its subagent; in another one only if the owner of the \
-host allowed it (`gateway workspace add DIR`). It may only read and answer, unless --full-control is given and all layers \
-of machine control agree.
+host allowed it (`gateway workspace add DIR`). It has harmless tools only: it runs no commands and writes nothing. With \
+--full-control it may do what the gateway's account may, if all layers of machine control agree.
 
 A turn that goes on with a subagent keeps its model and its directory; everything else is as this command says.
 
@@ -59,9 +60,9 @@ Exit codes:
   130  interrupted; the run was cancelled
 
 Examples:
-  gateway run \"What does this repository do?\" --cwd ~/code/app
-  gateway run --resume \"And who calls it?\"
-  gateway run --provider codex --full-control --timeout 10m \"Make the tests pass\" --cwd ~/code/app
+  gateway run \"What is a semaphore?\"
+  gateway run --resume \"And a mutex?\"
+  gateway run --provider codex --full-control --cwd ~/code/app --timeout 10m \"Make the tests pass\"
   gateway run --schema answer.json \"List three risks\" | jq .risks
   git diff | gateway run -
   gateway run -- \"--help is what my users ask for most. Why?\""
@@ -147,6 +148,9 @@ pub(crate) async fn run(args: &RunArgs, cx: &Context) -> CliResult {
     let schema = args.schema.as_deref().map(ask::schema).transpose()?;
     let operator = Operator::open(cx).await?;
     let ask = ask::plan(args, prompt, schema, &operator, cx).await?;
+    // From here on Ctrl-C does not end this process by itself: it would leave the run behind.
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|error| CliError::failed("Signals cannot be received.").detail(error.to_string()))?;
     let started = operator.start_run(&ask.body).await?;
     remember(&operator, &started, cx);
     announce(&ask, &started, cx);
@@ -155,12 +159,12 @@ pub(crate) async fn run(args: &RunArgs, cx: &Context) -> CliResult {
     let mut live = Live::new(&started.run_id, watching.then(|| View::new(&cx.out, speaks)));
     let job = tokio::select! {
         job = watcher::follow(&operator, &started.job_id, ask.limit, &mut live) => Some(job?),
-        _interrupted = tokio::signal::ctrl_c() => None,
+        _interrupted = interrupts.recv() => None,
     };
     let interrupted = job.is_none();
     let job = match job {
         Some(job) => job,
-        None => cancel(&operator, &ask, &started, &mut live).await?,
+        None => cancel(&operator, &ask, &started, &mut live, &mut interrupts).await?,
     };
     let run = operator.run_row(&started.run_id).await?;
     let end = End {
@@ -177,7 +181,13 @@ pub(crate) async fn run(args: &RunArgs, cx: &Context) -> CliResult {
 }
 
 /// Ends the run and waits until it has ended; another Ctrl-C leaves it to its gateway.
-async fn cancel(operator: &Operator, ask: &Ask, started: &StartedRun, live: &mut Live<'_>) -> Result<Value, CliError> {
+async fn cancel(
+    operator: &Operator,
+    ask: &Ask,
+    started: &StartedRun,
+    live: &mut Live<'_>,
+    interrupts: &mut Signal,
+) -> Result<Value, CliError> {
     let left = |why: &str| CliError::with(Exit::INTERRUPTED, why).hint(format!("gateway job watch {}", started.job_id));
     if operator.withdraw_run(&started.job_id, INTERRUPTED).await? {
         return operator.job(&started.job_id, "*").await;
@@ -186,7 +196,7 @@ async fn cancel(operator: &Operator, ask: &Ask, started: &StartedRun, live: &mut
     tokio::select! {
         job = watcher::follow(operator, &started.job_id, CANCELLED_WITHIN, live) => job,
         () = tokio::time::sleep(CANCELLED_WITHIN) => Err(left("Interrupted; the gateway was asked to cancel the run and has not done so yet.")),
-        _again = tokio::signal::ctrl_c() => Err(left("Interrupted again; the gateway goes on cancelling the run.")),
+        _again = interrupts.recv() => Err(left("Interrupted again; the gateway goes on cancelling the run.")),
     }
 }
 
