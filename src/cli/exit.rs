@@ -32,11 +32,8 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         Exit::UNREACHABLE,
         "the control plane, or its database, cannot be reached",
     ),
-    (Exit::NOT_TAKEN, "exec, job: no gateway took the job"),
-    (
-        Exit::REFUSED,
-        "exec, job: refused by a layer of machine control (host, team or resource)",
-    ),
+    (Exit::NOT_TAKEN, "exec, run, job: no gateway took the job"),
+    (Exit::REFUSED, "exec, run, job: refused by a layer of machine control"),
     (Exit::NO_CREDENTIAL, "not paired, or no operator credential"),
     (
         Exit::WORK_CANCELLED,
@@ -46,10 +43,13 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         Exit::STILL_RUNNING,
         "still running: could not be ended, or (start) does not answer",
     ),
-    (Exit::TIMED_OUT, "exec, job: the command ran into its timeout"),
+    (
+        Exit::TIMED_OUT,
+        "exec, run, job: the command or the agent ran into its timeout",
+    ),
     (
         Exit::INTERRUPTED,
-        "interrupted; exec has cancelled its job, job watch leaves it alone",
+        "interrupted; exec and run have cancelled their job, job watch has not",
     ),
 ];
 

@@ -30,6 +30,8 @@ mod plane;
 mod prompt;
 mod providers;
 mod refusal;
+mod run;
+mod secret_file;
 mod shell_words;
 mod stack;
 mod start;
@@ -41,6 +43,7 @@ mod times;
 mod unpair;
 mod up;
 mod watcher;
+mod workspace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -152,8 +155,11 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Logs(args) => logs::run(args, cx).await,
         Command::FullControl(args) => full_control::run(args, cx).await,
         Command::Doctor(args) => doctor::run(args, cx).await,
+        Command::Providers(args) => providers::run(args, cx).await,
+        Command::Workspace(args) => workspace::run(args, cx),
         Command::Up(args) => up::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
+        Command::Run(args) => run::run(args, cx).await,
         Command::Job(args) => job::run(args, cx).await,
         Command::Login(args) => login::run(args, cx).await,
         Command::ControlPlane(args) => control_plane::run(args, cx).await,
@@ -171,6 +177,9 @@ impl Command {
             Self::FullControl(args) => args.json.json,
             Self::Doctor(args) => args.json.json,
             Self::Exec(args) => args.json.json,
+            Self::Run(args) => args.json.json,
+            Self::Providers(args) => args.json(),
+            Self::Workspace(args) => args.json(),
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
             Self::Logs(args) => args.json,
@@ -199,6 +208,9 @@ impl Command {
             | Self::FullControl(_)
             | Self::Up(_)
             | Self::Exec(_)
+            | Self::Run(_)
+            | Self::Providers(_)
+            | Self::Workspace(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
@@ -219,6 +231,9 @@ impl Command {
             | Self::Status(_)
             | Self::Logs(_)
             | Self::FullControl(_)
+            | Self::Run(_)
+            | Self::Providers(_)
+            | Self::Workspace(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)

@@ -167,6 +167,48 @@ async fn a_refused_start_writes_nothing() {
     }
 }
 
+async fn taken_back(on: On) {
+    const WITHDRAW: &str = "/functions/v1/withdraw-gateway-subagent-run";
+    let plane = Plane::start(on).await;
+    let (gateway, operator) = (plane.pair("a").await, plane.operator().await);
+    let started = plane.post(START, &operator, &new(&gateway, "hi")).await.1;
+    let asked = json!({"job_id": started["job_id"], "reason": "nobody came"});
+    assert_eq!(plane.post(WITHDRAW, &gateway.access, &asked).await.0, 403);
+    for withdrawn in [true, false] {
+        let (status, answer) = plane.post(WITHDRAW, &operator, &asked).await;
+        assert_eq!((status, &answer["withdrawn"]), (200, &json!(withdrawn)), "{answer}");
+    }
+    for (table, id) in [
+        ("gateway_jobs", "job_id"),
+        ("subagent_runs", "run_id"),
+        ("subagents", "subagent_id"),
+    ] {
+        let row = row(&plane, &operator, table, &started[id]).await;
+        assert_eq!(
+            (&row["status"], &row["error"]),
+            (&json!("cancelled"), &json!("nobody came")),
+            "{row}"
+        );
+    }
+    let again = json!({"subagent_id": started["subagent_id"], "prompt": "once more"});
+    let (status, second) = plane.post(START, &operator, &again).await;
+    assert_eq!((status, &second["run_sequence"]), (200, &json!(2)), "{second}");
+    let path = format!("/rest/v1/gateway_jobs?id=eq.{}", second["job_id"].as_str().unwrap());
+    plane.patch(&path, &gateway.access, &json!({"status": "running"})).await;
+    let late = json!({"job_id": second["job_id"], "reason": "too late"});
+    assert_eq!(plane.post(WITHDRAW, &operator, &late).await.1["withdrawn"], false);
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_took_is_taken_back_whole_on_sqlite() {
+    taken_back(On::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_took_is_taken_back_whole_on_postgres() {
+    taken_back(On::Postgres).await;
+}
+
 #[tokio::test]
 async fn a_run_is_accepted_by_an_operator_only_and_once() {
     let plane = Plane::start(On::Sqlite).await;

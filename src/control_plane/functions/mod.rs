@@ -149,6 +149,7 @@ async fn call(
         "set-gateway-full-control" => full_control::set(&call).await,
         "revoke-gateway" => revoke::revoke(&call).await,
         "start-gateway-subagent-run" => runs::start(&call).await,
+        "withdraw-gateway-subagent-run" => runs::withdraw(&call).await,
         "finalize-gateway-subagent-run" => runs::finalize(&call).await,
         _ => {
             let body = json!({"code": "NOT_FOUND", "message": "Requested function was not found"});

@@ -1,10 +1,10 @@
-//! `start-gateway-subagent-run` and `finalize-gateway-subagent-run`.
+//! `start-`, `withdraw-` and `finalize-gateway-subagent-run`.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::control_plane::functions::{Call, Refusal};
-use crate::control_plane::runs::{self, FinalStatus, Finalize, Finalized, Start, StartRefused};
+use crate::control_plane::runs::{self, FinalStatus, Finalize, Finalized, Start, StartRefused, Withdraw};
 
 pub(super) async fn start(call: &Call<'_>) -> Result<Value, Refusal> {
     let team = call.operator()?;
@@ -31,6 +31,13 @@ impl From<StartRefused> for Refusal {
         };
         Self::new(status, code, refused.to_string())
     }
+}
+
+pub(super) async fn withdraw(call: &Call<'_>) -> Result<Value, Refusal> {
+    let team = call.operator()?;
+    let asked: Withdraw = call.read()?;
+    let withdrawn = runs::withdraw(&call.context.store, team, &asked).await?;
+    Ok(json!({"success": true, "withdrawn": withdrawn}))
 }
 
 pub(super) async fn finalize(call: &Call<'_>) -> Result<Value, Refusal> {

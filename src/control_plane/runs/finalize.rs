@@ -139,28 +139,44 @@ pub enum Finalized {
 /// Whatever the database says; nothing has changed then.
 pub async fn finalize(store: &Store, gateway: &GatewayId, team: &TeamId, end: &Finalize) -> Result<Finalized, Problem> {
     let mut tx = store.begin().await?;
+    match end_run(&mut tx, gateway, team, end).await? {
+        Ok(output) => {
+            tx.commit().await?;
+            Ok(Finalized::Done {
+                output,
+                status: end.final_status.as_str().to_owned(),
+            })
+        }
+        Err(stored) => {
+            tx.rollback().await?;
+            Ok(ended_before(stored, end))
+        }
+    }
+}
+
+/// Ends a run and its subagent's turn; gives the output that was stored, or the run's row if it does not run.
+pub(super) async fn end_run(
+    tx: &mut Tx,
+    gateway: &GatewayId,
+    team: &TeamId,
+    end: &Finalize,
+) -> Result<Result<Value, Option<Value>>, Problem> {
     let own = |rows: Rows, id: &Uuid| {
         rows.eq("id", &id.to_string())
             .eq("team_id", team.as_str())
             .eq("gateway_id", gateway.as_str())
     };
     let runs = own(Rows::of(&SUBAGENT_RUNS), &end.run_id).eq("subagent_id", &end.subagent_id.to_string());
-    let Some(run) = hold(&mut tx, &runs, "running").await?.pop() else {
-        let stored = tx.select_rows(&runs).await?.pop();
-        tx.rollback().await?;
-        return Ok(ended_before(stored, end));
+    let Some(run) = hold(tx, &runs, "running").await?.pop() else {
+        return Ok(Err(tx.select_rows(&runs).await?.pop()));
     };
     let output = json!(end.output.as_ref().or(end.failure_output.as_ref()));
     let mut patch = end.metadata_patch.clone();
     patch.extend(stderr_members(&end.stderr));
     tx.update_rows(&runs, &last_write(end, &output, &merged(&run, &patch)))
         .await?;
-    end_turn(&mut tx, &own(Rows::of(&SUBAGENTS), &end.subagent_id), end, &output).await?;
-    tx.commit().await?;
-    Ok(Finalized::Done {
-        output,
-        status: end.final_status.as_str().to_owned(),
-    })
+    end_turn(tx, &own(Rows::of(&SUBAGENTS), &end.subagent_id), end, &output).await?;
+    Ok(Ok(output))
 }
 
 /// A request whose answer was lost comes again, and finds its own work.

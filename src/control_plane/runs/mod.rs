@@ -4,6 +4,7 @@
 mod accept;
 mod finalize;
 mod start;
+mod withdraw;
 
 use serde_json::{Map, Value};
 
@@ -15,6 +16,7 @@ pub(super) use accept::allocate;
 pub use accept::{Accept, accept};
 pub use finalize::{Envelope, FinalStatus, Finalize, Finalized, finalize};
 pub use start::{Start, StartRefused, Started, start};
+pub use withdraw::{Withdraw, withdraw};
 
 /// Members of a JSON object; none of anything else.
 fn members(row: &Value, column: &str) -> Map<String, Value> {
