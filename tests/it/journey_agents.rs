@@ -1,133 +1,171 @@
-//! A turn of an agent through everything: control plane, daemon, the real agent CLI and a scripted model.
+//! Turns of agents through everything: command line, control plane, daemon, the real agent CLIs, a scripted model.
 
 use serde_json::{Value, json};
 
 use crate::support::clis;
-use crate::support::eventually::eventually_within;
+use crate::support::eventually::eventually;
 use crate::support::fake_model::FakeModel;
 use crate::support::sandbox::Sandbox;
-
-/// What a gateway does for an agent takes seconds on a busy machine.
-const TURN: std::time::Duration = std::time::Duration::from_secs(90);
 
 /// A home with control plane and daemon, whose agent CLIs talk to a scripted model.
 struct Stage {
     sandbox: Sandbox,
     model: FakeModel,
-    gateway: String,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    async fn new(provider: &str) -> Self {
         let model = FakeModel::start().await;
-        let mut sandbox = Sandbox::within(clis::dir());
+        let mut sandbox = Sandbox::new();
         sandbox.set_env("PATH", clis::path().to_str().unwrap());
         sandbox.run(&["up", "--detach", "--full-control"]).await.ok();
-        let key = sandbox.home().join("key");
-        std::io::Write::write_all(&mut std::fs::File::options().create_new(true).write(true).open(&key).unwrap(), b"sk-test-1234\n").unwrap();
-        for provider in ["claude", "codex", "gemini"] {
-            let words = ["providers", "set", provider, "--base-url", &model.url(), "--key-file", key.to_str().unwrap(), "--allow-root"];
-            sandbox.run(&words).await.ok();
-        }
-        let gateway = sandbox.gateway_id().await;
-        Self { sandbox, model, gateway }
+        let set = ["providers", "set", provider, "--base-url", &model.url(), "--allow-root"];
+        sandbox.run(&set).await.ok();
+        Self { sandbox, model }
     }
 
-    /// Asks for a turn; gives what was written.
-    async fn start(&self, body: &Value) -> Value {
-        let (status, started) = self.sandbox.post("/functions/v1/start-gateway-subagent-run", body).await;
-        assert_eq!(status, 200, "{started}");
-        started
+    /// A turn that is to be answered; the document of `gateway run --json`.
+    async fn turn(&self, words: &[&str]) -> Value {
+        self.sandbox.json(&[&["run", "--json"], words].concat()).await
     }
 
-    async fn row(&self, table: &str, id: &Value) -> Value {
-        let path = format!("/rest/v1/{table}?id=eq.{}", id.as_str().unwrap());
-        self.sandbox.get(&path).await[0].clone()
-    }
-
-    /// The run's row and its job's once both are final.
-    async fn ended(&self, started: &Value) -> (Value, Value) {
-        eventually_within(TURN, "the run to end", || async {
-            let run = self.row("subagent_runs", &started["run_id"]).await;
-            let job = self.row("gateway_jobs", &started["job_id"]).await;
-            let final_ = |row: &Value| ["completed", "failed", "cancelled"].contains(&row["status"].as_str().unwrap());
-            (final_(&run) && final_(&job)).then_some((run, job))
-        })
-        .await
-    }
-
-    async fn events(&self, started: &Value) -> Vec<Value> {
-        let run = started["run_id"].as_str().unwrap();
+    /// The events of a run, in their order.
+    async fn events(&self, run: &Value) -> Vec<(i64, String, Value)> {
+        let run = run["run_id"].as_str().unwrap();
         let path = format!("/rest/v1/subagent_run_events?run_id=eq.{run}&order=sequence.asc");
-        self.sandbox.get(&path).await.as_array().unwrap().clone()
+        let rows = self.sandbox.get(&path).await;
+        let event = |row: &Value| {
+            let word = row["event_type"].as_str().unwrap().to_owned();
+            (row["sequence"].as_i64().unwrap(), word, row["payload"].clone())
+        };
+        rows.as_array().unwrap().iter().map(event).collect()
     }
 }
 
-fn new(stage: &Stage, kind: &str, prompt: &str) -> Value {
-    json!({"gateway_id": stage.gateway, "subagent_type": kind, "prompt": prompt, "requested_via": "test"})
-}
-
-async fn two_turns(kind: &str) {
-    let stage = Stage::new().await;
-    let first = stage.start(&new(&stage, kind, "hello there")).await;
-    let (run, job) = stage.ended(&first).await;
-    assert_eq!((&run["status"], &job["status"]), (&json!("completed"), &json!("completed")), "{run}\n{job}");
-    assert_eq!(run["output"]["content"], "fake(1): hello there", "{run}");
-    assert_eq!(job["result"]["output"]["content"], "fake(1): hello there");
-    let session = run["metadata"]["session_id"].as_str().expect("the session is known").to_owned();
-
-    let more = json!({"subagent_id": first["subagent_id"], "prompt": "and more"});
-    let second = stage.start(&more).await;
-    let (run, _) = stage.ended(&second).await;
-    assert_eq!(run["output"]["content"], "fake(2): and more", "{run}");
-    assert_eq!(run["metadata"]["session_id"], session.as_str());
+async fn two_turns(provider: &str) {
+    let stage = Stage::new(provider).await;
+    let first = stage.turn(&["--provider", provider, "hello there"]).await;
+    assert_eq!(
+        (&first["status"], &first["content"]),
+        (&json!("completed"), &json!("fake(1): hello there")),
+        "{first}"
+    );
+    let second = stage.turn(&["--resume", "and more"]).await;
+    assert_eq!(
+        (&second["status"], &second["content"]),
+        (&json!("completed"), &json!("fake(2): and more")),
+        "{second}"
+    );
+    assert_eq!(
+        (&second["session_id"], &second["subagent_id"]),
+        (&first["session_id"], &first["subagent_id"])
+    );
 
     let events = stage.events(&first).await;
-    let kinds: Vec<&str> = events.iter().map(|event| event["event_type"].as_str().unwrap()).collect();
-    assert_eq!((kinds.first(), kinds.last()), (Some(&"run_started"), Some(&"run_completed")), "{kinds:?}");
-    let said = events.iter().find(|event| event["event_type"] == "message").expect("the answer is an event");
-    assert_eq!(said["payload"]["content"], "fake(1): hello there");
-    let sequences: Vec<i64> = events.iter().map(|event| event["sequence"].as_i64().unwrap()).collect();
-    assert!(sequences.iter().zip(0..).all(|(found, at)| *found == at), "{sequences:?}");
-    assert!(stage.model.asked().iter().any(|asked| asked.user == ["hello there"]));
+    let words: Vec<&str> = events.iter().map(|(_, word, _)| word.as_str()).collect();
+    assert_eq!(
+        (words.first(), words.last()),
+        (Some(&"run_started"), Some(&"run_completed")),
+        "{words:?}"
+    );
+    assert!(
+        events.iter().zip(0..).all(|((sequence, ..), at)| *sequence == at),
+        "{events:?}"
+    );
+    let said = events
+        .iter()
+        .find(|(_, word, _)| word == "message")
+        .expect("the answer is an event");
+    assert_eq!(said.2["content"], "fake(1): hello there");
+    assert!(
+        stage
+            .model
+            .asked()
+            .iter()
+            .any(|asked| asked.user.concat().contains("hello there"))
+    );
 }
 
 #[tokio::test]
-async fn claude_takes_two_turns_in_one_session() {
-    two_turns("claude_code_gateway").await;
+async fn claude_goes_on_with_its_session() {
+    two_turns("claude").await;
 }
 
 #[tokio::test]
-async fn codex_takes_two_turns_in_one_session() {
-    two_turns("codex_gateway").await;
+async fn codex_goes_on_with_its_session() {
+    two_turns("codex").await;
 }
 
 #[tokio::test]
-async fn gemini_takes_two_turns_in_one_session() {
-    two_turns("gemini_gateway").await;
+async fn gemini_goes_on_with_its_session() {
+    two_turns("gemini").await;
 }
 
-#[tokio::test]
-async fn a_cancelled_turn_ends_and_leaves_nothing_running() {
-    let stage = Stage::new().await;
-    let started = stage.start(&new(&stage, "claude_code_gateway", "[[slow:60]] tell me a long story about it")).await;
-    eventually_within(TURN, "the model to be asked", || async {
+/// Cancelled by a job while text streams: final at once, and nothing of the agent is left.
+async fn cancelled(provider: &str) {
+    let stage = Stage::new(provider).await;
+    let mut run = stage.sandbox.start(&[
+        "run",
+        "--provider",
+        provider,
+        "[[slow:2]] [[say:one two three four five six seven eight]]",
+    ]);
+    eventually("the model to be asked", || async {
         (!stage.model.asked().is_empty()).then_some(())
     })
     .await;
-    let cancel = json!({
-        "team_id": started_team(&stage).await, "gateway_id": stage.gateway, "job_type": "subagent_cancel",
-        "payload": {"subagent_id": started["subagent_id"], "run_id": started["run_id"], "reason": "enough"},
-    });
-    let (status, row) = stage.sandbox.post("/rest/v1/gateway_jobs", &cancel).await;
-    assert_eq!(status, 201, "{row}");
-    let (run, job) = stage.ended(&started).await;
-    assert_eq!((&run["status"], &run["error"], &job["status"]), (&json!("cancelled"), &json!("enough"), &json!("completed")));
-    let subagent = stage.row("subagents", &started["subagent_id"]).await;
-    assert_eq!(subagent["status"], "cancelled");
-    assert!(!stage.sandbox.runs("--output-format"), "the agent still runs");
+    let subagents = stage.sandbox.get("/rest/v1/subagents").await;
+    let cancel = json!({"subagent_id": subagents[0]["id"], "reason": "enough"}).to_string();
+    let gateway = stage.sandbox.gateway_id().await;
+    let submit = [
+        "job",
+        "submit",
+        "--type",
+        "subagent_cancel",
+        "--gateway",
+        &gateway,
+        "--payload",
+        &cancel,
+    ];
+    stage.sandbox.run(&submit).await.ok();
+    let ended = eventually("the run to end", || async {
+        let runs = stage.sandbox.get("/rest/v1/subagent_runs").await;
+        (runs[0]["status"] != "running").then(|| runs[0].clone())
+    })
+    .await;
+    assert_eq!(
+        (&ended["status"], &ended["error"]),
+        (&json!("cancelled"), &json!("enough"))
+    );
+    assert_eq!(stage.sandbox.get("/rest/v1/subagents").await[0]["status"], "cancelled");
+    assert_eq!(run.wait().await.unwrap().code(), Some(1));
+    let mark = format!(
+        "GATEWAY_JOB_ID={}",
+        stage
+            .sandbox
+            .get("/rest/v1/gateway_jobs?job_type=eq.subagent_run")
+            .await[0]["id"]
+            .as_str()
+            .unwrap()
+    );
+    assert_eq!(
+        crate::support::process_list::with_variable(&mark),
+        [],
+        "something of the agent is left"
+    );
 }
 
-async fn started_team(stage: &Stage) -> Value {
-    stage.sandbox.json(&["status", "--json"]).await["team_id"].clone()
+#[tokio::test]
+async fn a_cancelled_claude_leaves_nothing_running() {
+    cancelled("claude").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_codex_leaves_nothing_running() {
+    cancelled("codex").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_gemini_leaves_nothing_running() {
+    cancelled("gemini").await;
 }

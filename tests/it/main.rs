@@ -33,6 +33,7 @@ mod daemon_wire;
 mod fake_model;
 mod journal;
 mod journal_faults;
+mod journey_agents;
 mod journey_ingress;
 mod journey_load;
 mod journey_main;

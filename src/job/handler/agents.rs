@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+use tokio::time::timeout;
 
 use crate::domain::clock;
 use crate::job::agent::{How, Report};
 use crate::job::handler::Context;
 use crate::process::env::ChildEnv;
-use crate::provider::capability::Finding;
+use crate::provider::capability::{self, Finding};
 use crate::provider::gemini;
 use crate::provider::health::Verdict;
 use crate::provider::remembered::ProbeCache;
@@ -17,6 +18,9 @@ use crate::provider::{ProviderId, Providers};
 
 /// How long a job that is over waits for what is said beside it.
 pub(super) const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a job waits for the first look at the agent CLIs after a start.
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(15);
 
 /// Whether this account is root, and whether the owner lets agents act freely although it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +88,15 @@ pub(super) async fn found(providers: &Providers, provider: ProviderId) -> Findin
             providers.prober.examine(provider, &nothing_known, clock::now()).await.0
         }
     }
+}
+
+/// Whether the provider can be used as far as this host knows, once it was looked at; right after a start the control
+/// plane does not know yet.
+pub(super) async fn is_ready_here(providers: &Providers, provider: ProviderId) -> bool {
+    let mut picture = providers.watch();
+    let looked = picture.wait_for(|picture| picture.finding(provider).is_some());
+    drop(timeout(FIRST_LOOK, looked).await);
+    capability::is_ready(&providers.picture().block(provider))
 }
 
 /// What a run says about its provider, if anything.

@@ -18,7 +18,7 @@ use crate::domain::limits::STOP_GRACE;
 use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
-use crate::job::handler::agents::{ASIDE_PATIENCE, equip, found, verdict};
+use crate::job::handler::agents::{ASIDE_PATIENCE, FIRST_LOOK, equip, found, verdict};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -28,8 +28,6 @@ use crate::provider::{ProviderId, Providers};
 
 /// Below the work directory; what an earlier life has left there may go.
 pub const PLACE: &str = "model-runs";
-/// How long a job waits for the first look at the agent CLIs after a start.
-const LOOK_PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes of stdout kept for people: with the note about what is left out they fit into any text of the wire.
 const KEPT_BYTES: usize = 190_000;
 
@@ -146,7 +144,7 @@ async fn looked_at(providers: &Providers, request: &Request) {
             .all(|provider| picture.finding(provider).is_some());
         all || (request.is_decided() && picture.finding(candidate).is_some())
     });
-    drop(timeout(LOOK_PATIENCE, known).await);
+    drop(timeout(FIRST_LOOK, known).await);
 }
 
 fn asked_of_provider(request: Request) -> RunRequest {

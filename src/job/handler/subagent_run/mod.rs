@@ -200,7 +200,9 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
     let resume = config.resume();
     let session = target.metadata.get("session_id").and_then(Value::as_str);
     let equipment = equip(cx, target.provider)?;
-    let place = cx.workspaces.place(target.subagent_id.as_str(), config.cwd().as_deref());
+    let place = cx
+        .workspaces
+        .place(target.subagent_id.as_str(), config.cwd().as_deref());
     let cwd = place.map_err(|error| error.to_string())?;
     equipment.check(target.provider, &target.prompt, &cwd)?;
     let ask = Ask {

@@ -14,6 +14,7 @@ use crate::domain::clock;
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::job::{Job, JobOutcome};
 use crate::domain::run::RunClose;
+use crate::job::handler::agents::is_ready_here;
 use crate::job::handler::{Context, JobLife};
 use crate::job::policy::{self, Fact, GatewayFacts};
 use crate::provider::ProviderId;
@@ -155,7 +156,8 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
     let input = members(&row, "input");
     let prompt = prompt(&input).ok_or_else(|| Refused::fail("Missing prompt in subagent input", about()))?;
     let config = members(&row, "config");
-    let gateway = admitted(cx, life).map_err(|why| Refused::fail(why.to_string(), about()))?;
+    let gateway = admitted(provider, cx, life).await;
+    let gateway = gateway.map_err(|why| Refused::fail(why.to_string(), about()))?;
     let full_control = full_control(Config(&config), provider, &gateway, cx);
     let run_id = run_id(asked_run.as_deref(), &input)?;
     let mut target = Target {
@@ -253,12 +255,19 @@ fn prompt(input: &Map<String, Value>) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-fn admitted(cx: &Context, life: &JobLife) -> Result<GatewayFacts, policy::Refusal> {
+async fn admitted(provider: ProviderId, cx: &Context, life: &JobLife) -> Result<GatewayFacts, policy::Refusal> {
     let facts = life.control.as_deref();
     let gateway = facts.map_or(Fact::Unavailable, |facts| {
         Fact::read(&facts.gateway, GatewayFacts::from_row)
     });
-    policy::model_execution(gateway, cx.backend.server_time())
+    match policy::model_execution(gateway.clone(), cx.backend.server_time()) {
+        // What the control plane knows about this host came from this host, some heartbeats ago.
+        Err(refusal @ policy::Refusal::NoModels { .. }) => match gateway {
+            Fact::Present(facts) if is_ready_here(&cx.providers, provider).await => Ok(facts),
+            Fact::Present(_) | Fact::Absent | Fact::Unavailable => Err(refusal),
+        },
+        decided => decided,
+    }
 }
 
 /// Team, host, then provider: the first that says no is named.
