@@ -160,9 +160,23 @@ impl BackendError {
     }
 
     /// Whether the backend refused what was sent, not us: sending the same again is useless, sending less may work.
+    /// The database says why with a code; a bare 400 is a proxy's and says nothing about what was sent.
     #[must_use]
     pub const fn is_refused_payload(&self) -> bool {
-        matches!(self.status(), Some(400 | 413 | 422))
+        match self {
+            Self::Status { status: 413, .. } => true,
+            Self::Status { status, problem, .. } => matches!(*status, 400 | 422) && problem.code.is_some(),
+            Self::Http(_) | Self::Unexpected { .. } | Self::SessionLost(_) | Self::NotRefreshed { .. } => false,
+        }
+    }
+
+    /// Whether an answer came that cannot be taken in: too large, or not of the promised shape. Less may be.
+    #[must_use]
+    pub const fn is_indigestible(&self) -> bool {
+        match self {
+            Self::Http(HttpError::TooLarge { .. }) | Self::Unexpected { .. } => true,
+            Self::Http(_) | Self::Status { .. } | Self::SessionLost(_) | Self::NotRefreshed { .. } => false,
+        }
     }
 
     /// The HTTP status, if the backend answered.

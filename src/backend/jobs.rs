@@ -18,6 +18,10 @@ const CANCEL: &str = "subagent_cancel";
 const ORDER: &str = "created_at.asc,id.asc";
 /// Ids in one query: the address stays below 4 KiB.
 const IDS_PER_QUERY: usize = 100;
+/// Every column of a row.
+pub const WHOLE: &str = "*";
+/// What tells whose a row is, when the whole of it is too much.
+pub const HEAD: &str = "id,team_id,gateway_id,status,job_type,started_at,created_at,updated_at";
 /// Twins of one idempotency key that are looked at.
 const MAX_TWINS: u32 = 100;
 
@@ -44,6 +48,15 @@ pub enum Completed {
     Applied,
     /// The row was not running: already final, or gone (`None`).
     NotRunning(Option<JobStatus>),
+}
+
+/// Rows of one page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<Value>,
+    /// How many were asked for in the end.
+    pub limit: u32,
 }
 
 /// Jobs of one gateway; cheap to clone.
@@ -80,14 +93,15 @@ impl Jobs {
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
-    pub async fn queued(&self, limit: u32, offset: u32) -> Result<Vec<Value>, BackendError> {
-        self.mine("*", JobStatus::Queued)
-            .neq("job_type", CANCEL)
-            .order(ORDER)
-            .limit(limit)
-            .offset(offset)
-            .fetch()
-            .await
+    pub async fn queued(&self, limit: u32, offset: u32) -> Result<Page, BackendError> {
+        self.digestible(limit, |columns, limit| {
+            self.mine(columns, JobStatus::Queued)
+                .neq("job_type", CANCEL)
+                .order(ORDER)
+                .limit(limit)
+                .offset(offset)
+        })
+        .await
     }
 
     /// Cancel rows waiting for this gateway, oldest first.
@@ -95,12 +109,25 @@ impl Jobs {
     /// # Errors
     /// [`BackendError`] as for every request.
     pub async fn queued_cancels(&self, limit: u32) -> Result<Vec<Value>, BackendError> {
-        self.mine("*", JobStatus::Queued)
-            .eq("job_type", CANCEL)
-            .order(ORDER)
-            .limit(limit)
-            .fetch()
-            .await
+        let page = self.digestible(limit, |columns, limit| {
+            self.mine(columns, JobStatus::Queued)
+                .eq("job_type", CANCEL)
+                .order(ORDER)
+                .limit(limit)
+        });
+        page.await.map(|page| page.rows)
+    }
+
+    /// The rows at once; where they are too much together the first alone; where it is too much by itself, its head,
+    /// which can be refused. One row must not hide the others.
+    async fn digestible(&self, limit: u32, query: impl Fn(&str, u32) -> Query) -> Result<Page, BackendError> {
+        for (columns, limit) in [(WHOLE, limit), (WHOLE, 1)] {
+            match query(columns, limit).fetch().await {
+                Err(error) if error.is_indigestible() => {}
+                answer => return answer.map(|rows| Page { rows, limit }),
+            }
+        }
+        query(HEAD, 1).fetch().await.map(|rows| Page { rows, limit: 1 })
     }
 
     /// Rows this gateway has claimed and not ended.
@@ -116,11 +143,11 @@ impl Jobs {
             .await
     }
 
-    /// Claims a queued row: gives it as it is now, or `None` when it is no longer there to be claimed.
+    /// Claims a queued row: gives `columns` of it as it is now, or `None` when it is no longer there to be claimed.
     ///
     /// # Errors
     /// [`BackendError`]; after a transport error the claim may have been applied, see [`Jobs::claimed_at`].
-    pub async fn claim(&self, id: &JobId, started_at: Timestamp) -> Result<Option<Value>, BackendError> {
+    pub async fn claim(&self, id: &JobId, started_at: Timestamp, columns: &str) -> Result<Option<Value>, BackendError> {
         let changes = json!({"status": "running", "gateway_id": self.gateway, "started_at": wire_time(started_at)});
         self.rest
             .from(JOBS)
@@ -129,7 +156,7 @@ impl Jobs {
             .eq("team_id", &self.team)
             .eq("status", JobStatus::Queued.as_str())
             .eq("gateway_id", &self.gateway)
-            .returning("*")
+            .returning(columns)
             .maybe_one()
             .await
     }
@@ -138,10 +165,10 @@ impl Jobs {
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
-    pub async fn row(&self, id: &JobId) -> Result<Option<Value>, BackendError> {
+    pub async fn row(&self, id: &JobId, columns: &str) -> Result<Option<Value>, BackendError> {
         self.rest
             .from(JOBS)
-            .select("*")
+            .select(columns)
             .eq("id", id)
             .eq("team_id", &self.team)
             .maybe_one()
@@ -152,8 +179,13 @@ impl Jobs {
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
-    pub async fn claimed_at(&self, id: &JobId, started_at: Timestamp) -> Result<Option<Value>, BackendError> {
-        let row = self.row(id).await?;
+    pub async fn claimed_at(
+        &self,
+        id: &JobId,
+        started_at: Timestamp,
+        columns: &str,
+    ) -> Result<Option<Value>, BackendError> {
+        let row = self.row(id, columns).await?;
         Ok(row.filter(|row| {
             let text = |column: &str| row.get(column).and_then(Value::as_str);
             let started = text("started_at").and_then(|at| at.parse::<Timestamp>().ok());

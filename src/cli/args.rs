@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::output::Color;
 use crate::cli::{
-    completions, control_plane, doctor, exec, full_control, help, job, login, logs, pair, providers, run, start,
-    status, stop, texts, unpair, up, workspace,
+    completions, control_plane, doctor, exec, fake_model, full_control, help, job, login, logs, pair, providers, run,
+    start, status, stop, texts, unpair, up, workspace,
 };
 
 /// The whole command line.
@@ -152,6 +152,8 @@ pub(crate) enum Command {
     Login(login::LoginArgs),
     /// Serve and administer a control plane
     ControlPlane(control_plane::ControlPlaneArgs),
+    /// Serve a scripted model, to try the agents without an account
+    FakeModel(fake_model::FakeModelArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Explain a command or a topic

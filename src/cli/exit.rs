@@ -28,7 +28,10 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         Exit::WAITING,
         "start, up: running, but still waiting for the control plane",
     ),
-    (Exit::UNREACHABLE, "the control plane cannot be reached"),
+    (
+        Exit::UNREACHABLE,
+        "the control plane, or its database, cannot be reached",
+    ),
     (Exit::NOT_TAKEN, "exec, run, job: no gateway took the job"),
     (Exit::REFUSED, "exec, run, job: refused by a layer of machine control"),
     (Exit::NO_CREDENTIAL, "not paired, or no operator credential"),

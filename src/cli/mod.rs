@@ -10,9 +10,11 @@ mod duration;
 mod error;
 mod exec;
 mod exit;
+mod fake_model;
 mod foreground;
 mod full_control;
 mod help;
+mod interrupt;
 mod job;
 mod job_result;
 mod launch;
@@ -112,10 +114,16 @@ fn run(cli: Cli) -> Exit {
     with_runtime(&command, cx)
 }
 
-/// The server uses every core; everything else, the daemon too, is small on one thread.
+/// Most threads of the server: beyond that the database is what is waited for, and each has an arena of memory.
+const MOST_WORKERS: usize = 4;
+
+/// The server uses some cores; everything else, the daemon too, is small on one thread.
 fn with_runtime(command: &Command, mut cx: Context) -> Exit {
     let mut builder = if command.is_server() {
-        tokio::runtime::Builder::new_multi_thread()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        builder.worker_threads(cores.min(MOST_WORKERS));
+        builder
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
@@ -155,6 +163,7 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Job(args) => job::run(args, cx).await,
         Command::Login(args) => login::run(args, cx).await,
         Command::ControlPlane(args) => control_plane::run(args, cx).await,
+        Command::FakeModel(args) => fake_model::run(args, cx).await,
         Command::Completions(args) => completions::run(args, &cx.out),
         Command::Help(args) => help::run(args, &cx.out),
     }
@@ -174,6 +183,7 @@ impl Command {
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
             Self::Logs(args) => args.json,
+            Self::FakeModel(args) => args.json.json,
             Self::Pair(_)
             | Self::Unpair(_)
             | Self::Start(_)
@@ -204,6 +214,7 @@ impl Command {
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
+            | Self::FakeModel(_)
             | Self::Completions(_)
             | Self::Help(_) => None,
         }
@@ -226,6 +237,7 @@ impl Command {
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
+            | Self::FakeModel(_)
             | Self::Completions(_)
             | Self::Help(_) => false,
         }

@@ -10,6 +10,7 @@ Try it on this machine:
   up             Run everything here: control plane and gateway, paired
   exec           Run a command on a gateway and show its output
   run            Give an agent on a gateway a task and watch it
+  fake-model     Serve a scripted model, to try the agents without an account
 
 This host as a gateway:
   pair           Pair this host with a team, then start

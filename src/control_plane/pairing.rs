@@ -223,7 +223,9 @@ pub fn device_name(given: &str) -> String {
     if name.is_empty() { "gateway".to_owned() } else { name }
 }
 
-/// Wrong codes by address, in the current minute.
+/// Wrong codes by address, in the current minute. Each node counts for itself and forgets when it restarts, and that
+/// is fine: what protects a code is that it has 60 random bits, lives minutes and works once. Counting only keeps
+/// guessers from costing much; a database that remembered them would cost more than they do.
 #[derive(Debug, Default)]
 struct Failures(Mutex<HashMap<IpAddr, (Instant, u32)>>);
 

@@ -13,6 +13,9 @@ use super::runs::{self, Accept};
 use super::store::Store;
 use crate::domain::ids::TeamId;
 
+/// Largest body of a call: a prompt, every byte of it escaped, with a little around it.
+pub(super) const MOST_BODY_BYTES: usize = 32 * 1024 * 1024;
+
 /// The functions there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Function {

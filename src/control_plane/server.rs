@@ -35,8 +35,8 @@ use crate::domain::secret::Secret;
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// How much of a larger body is read and thrown away, so that its sender gets to hear the answer.
 const MAX_DRAINED_BYTES: usize = 256 * 1024 * 1024;
-/// Longest time for one request, its body included.
-const REQUEST_LIMIT: Duration = Duration::from_secs(120);
+/// Longest time for one request, its body included: as long as a gateway gives its biggest upload.
+const REQUEST_LIMIT: Duration = Duration::from_secs(180);
 /// How long requests and sockets get to end when the server stops.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 

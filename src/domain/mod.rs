@@ -9,6 +9,7 @@ pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod prompt;
+pub mod redact;
 pub mod run;
 pub mod secret;
 pub mod text;

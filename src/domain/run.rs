@@ -1,6 +1,11 @@
 //! A run of an agent, in words that fit every provider: what happened, and how it ended.
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+use crate::domain::ids::{RunId, SubagentId};
+use crate::domain::job::JobStatus;
 
 /// Something that happened in a run. The wire knows it as a row of `subagent_run_events`.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,6 +142,50 @@ fn without_nulls(value: Value) -> Value {
         }
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => other,
     }
+}
+
+/// What has to be told about a run before its job's row may end. It waits with the job's result until it arrived.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "close", rename_all = "snake_case")]
+pub enum RunClose {
+    /// The run ended here.
+    Ended(Box<RunFinal>),
+    /// The job failed before or beside its run: what it was to run must not stay running.
+    Failed {
+        /// Why, in a sentence.
+        error: String,
+    },
+}
+
+/// The end of a run: the request of `finalize-gateway-subagent-run`, and the events that follow it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunFinal {
+    /// Whose run.
+    pub subagent_id: SubagentId,
+    /// Which one.
+    pub run_id: RunId,
+    /// A final state.
+    pub final_status: JobStatus,
+    /// Envelope of a completed run's answer.
+    pub output: Option<Value>,
+    /// Envelope that stands in for the answer of another one.
+    pub failure_output: Option<Value>,
+    /// Why it failed or was cancelled.
+    pub final_error: Option<String>,
+    /// When it ended.
+    pub completed_at: Timestamp,
+    /// What the program wrote to stderr.
+    pub stderr: String,
+    /// Merged over the metadata of run and subagent.
+    pub metadata_patch: Map<String, Value>,
+    /// `(event_type, payload)` of the events that tell of the end.
+    pub events: Vec<(String, Value)>,
+}
+
+/// The envelope that stands in for an answer: `{schema_version, content, content_type, errors}`.
+#[must_use]
+pub fn error_envelope(message: &str) -> Value {
+    json!({"schema_version": 1, "content": message, "content_type": "text", "errors": [message]})
 }
 
 /// What a run came to, as far as its transcript tells.

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::backend::{BackendError, Jobs};
 use crate::domain::clock;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Ingress, JobOutcome, Timeline};
+use crate::domain::job::{Ingress, JobKind, JobOutcome, Timeline};
 use crate::job::report::{Finished, Mail};
 use crate::job::worker::Worker;
 use crate::process::identity::{GroupKill, ProcessIdentity, kill_group_if_same};
@@ -32,8 +32,9 @@ pub struct Found {
 }
 
 /// The end of a job that an earlier run left behind.
-pub fn interrupted() -> JobOutcome {
+pub fn interrupted(job_type: &str) -> JobOutcome {
     JobOutcome::failed(INTERRUPTED, [("interrupted", Value::Bool(true))])
+        .ending_run_of(&JobKind::from_wire(job_type))
 }
 
 /// Ends what the journal calls unfinished and hands every unreported result to the reporter.
@@ -60,7 +61,7 @@ pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Re
         }
         let mut timeline = job.entry.timeline;
         timeline.finished_at = Some(clock::now());
-        journal.finished(&id, &interrupted(), &timeline).await?;
+        journal.finished(&id, &interrupted(&job.entry.job_type), &timeline).await?;
         resend(id, reports).await;
     }
     for id in recovered.unreported {
@@ -75,11 +76,11 @@ pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Re
     Ok(found)
 }
 
-/// Fails the rows that run under our id since before `began` and that the journal knows nothing of.
+/// Fails the rows that run under our id, that this run has not claimed and that the journal knows nothing of.
 ///
 /// # Errors
 /// [`BackendError`] when the rows cannot be read; the caller tries again.
-pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker, began: Timestamp) -> Result<usize, BackendError> {
+pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Result<usize, BackendError> {
     let mut orphans = Vec::new();
     let mut offset = 0;
     loop {
@@ -87,7 +88,8 @@ pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker, began: Tim
         offset += PAGE;
         let full = rows.len() >= PAGE as usize;
         for row in &rows {
-            if let Some(orphan) = orphan(row, began)
+            if let Some(orphan) = orphan(row)
+                && !worker.has_claimed(&orphan.0)
                 && matches!(journal.outcome(&orphan.0).await, Ok(None))
             {
                 orphans.push(orphan);
@@ -101,21 +103,19 @@ pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker, began: Tim
     end_survivors(orphans.iter().map(|(id, ..)| id)).await;
     for (id, job_type, started_at) in orphans {
         warn!(job = %id, "A job of an earlier run was still marked as running; it is failed");
-        let mut timeline = Timeline::received(Ingress::Poll, started_at.unwrap_or(began));
+        let mut timeline = Timeline::received(Ingress::Poll, started_at.unwrap_or_else(clock::now));
         timeline.claimed_at = started_at;
-        worker.close(&id, Some(&job_type), interrupted(), timeline).await;
+        worker.close(&id, Some(&job_type), interrupted(&job_type), timeline).await;
     }
+    worker.forget_claims();
     Ok(count)
 }
 
-/// Id, type and claim time of a row that an earlier run claimed. Ours carry a later time.
-fn orphan(row: &Value, began: Timestamp) -> Option<(JobId, String, Option<Timestamp>)> {
+/// Id, type and claim time of a row.
+fn orphan(row: &Value) -> Option<(JobId, String, Option<Timestamp>)> {
     let text = |column: &str| row.get(column).and_then(Value::as_str);
     let id = JobId::new(text("id")?).ok()?;
     let started_at = text("started_at").and_then(|at| at.parse::<Timestamp>().ok());
-    if started_at.is_some_and(|at| at >= began) {
-        return None;
-    }
     Some((id, text("job_type").unwrap_or("unknown").to_owned(), started_at))
 }
 

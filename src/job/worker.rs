@@ -1,7 +1,8 @@
 //! One job from claim to journal: claims, checks, runs a handler, hands the end to the reporter; nothing else.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::backend::{BackendError, HttpError};
+use crate::backend::{BackendError, HttpError, jobs};
 use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::JobId;
@@ -33,6 +34,8 @@ pub enum Worked {
     NotOurs,
     /// The claim failed; the row is still queued as far as known.
     NotClaimed(String),
+    /// The control plane said no to this claim; it may say the same to the next.
+    Refused,
     /// The end could not be written to the journal; it is sent from memory.
     NotJournalled(String),
 }
@@ -43,7 +46,13 @@ pub struct Worker {
     cx: Context,
     journal: Journal,
     reports: mpsc::Sender<Mail>,
+    claims: Claims,
 }
+
+/// Claims of this run, noted until the rows of an earlier one are settled. No clock tells them apart: it may have been
+/// set in between.
+#[derive(Debug, Clone)]
+struct Claims(Arc<Mutex<Option<HashSet<JobId>>>>);
 
 /// A job that is ours, with what was asked beside the claim.
 struct Claimed {
@@ -58,24 +67,52 @@ struct Claim {
     at: Timestamp,
 }
 
+impl Claims {
+    fn noted(&self) -> MutexGuard<'_, Option<HashSet<JobId>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: &JobId) {
+        if let Some(ids) = self.noted().as_mut() {
+            ids.insert(id.clone());
+        }
+    }
+}
+
 impl Worker {
     /// A worker.
     #[must_use]
-    pub const fn new(cx: Context, journal: Journal, reports: mpsc::Sender<Mail>) -> Self {
-        Self { cx, journal, reports }
+    pub fn new(cx: Context, journal: Journal, reports: mpsc::Sender<Mail>) -> Self {
+        Self {
+            cx,
+            journal,
+            reports,
+            claims: Claims(Arc::new(Mutex::new(Some(HashSet::new())))),
+        }
+    }
+
+    /// Whether this run has tried to claim the row.
+    #[must_use]
+    pub fn has_claimed(&self, id: &JobId) -> bool {
+        self.claims.noted().as_ref().is_some_and(|ids| ids.contains(id))
+    }
+
+    /// Every row of an earlier run is settled: which ones this run claimed is of no concern any more.
+    pub fn forget_claims(&self) {
+        *self.claims.noted() = None;
     }
 
     /// Claims and runs one job.
     pub async fn work(&self, waiting: Waiting, life: JobLife) -> Worked {
         let Waiting { job, mut timeline, .. } = waiting;
-        let (claimed, fetched) = tokio::join!(self.claim(&job.id, &life), facts::fetch(&self.cx.backend, &job));
+        let (claimed, fetched) = tokio::join!(
+            self.claim(&job.id, jobs::WHOLE, &life),
+            facts::fetch(&self.cx.backend, &job)
+        );
         let claim = match claimed {
             Ok(Some(claim)) => claim,
             Ok(None) => return Worked::NotOurs,
-            Err(error) => {
-                warn!(job = %job.id, error, "Failed to claim gateway job");
-                return Worked::NotClaimed(error);
-            }
+            Err(error) => return unclaimed(&job.id, &error),
         };
         timeline.claimed_at = Some(claim.at);
         let job = match job_row::decode(&claim.row) {
@@ -104,10 +141,10 @@ impl Worker {
 
     /// Claims a row that cannot be a job, and fails it with the reason.
     pub async fn reject(&self, id: &JobId, reason: String, mut timeline: Timeline) -> Worked {
-        let claim = match self.claim(id, &JobLife::default()).await {
+        let claim = match self.claim(id, jobs::HEAD, &JobLife::default()).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Worked::NotOurs,
-            Err(error) => return Worked::NotClaimed(error),
+            Err(error) => return unclaimed(id, &error),
         };
         timeline.claimed_at = Some(claim.at);
         self.close(id, None, JobOutcome::failed(reason, []), timeline).await
@@ -153,7 +190,7 @@ impl Worker {
             life = life.with_control(facts);
         }
         if life.stop.is_cancelled() {
-            return Ok(life.cancelled());
+            return Ok(life.cancelled().ending_run_of(&job.kind));
         }
         Ok(self.run_handler(job, &life, timeline).await)
     }
@@ -174,10 +211,11 @@ impl Worker {
             () = noted => handler.await,
             outcome = &mut handler => outcome,
         };
+        timeline.details = life.take_notes();
         ended.unwrap_or_else(|panic| {
             let text = panic_text(panic.as_ref());
             tracing::error!(job = %job.id, text, "Gateway job processing failed");
-            handler::broken(job, text)
+            handler::broken(job, text).ending_run_of(&job.kind)
         })
     }
 
@@ -231,30 +269,31 @@ impl Worker {
     }
 
     /// One conditional update. When its answer is lost, the row tells: the time of the claim is in it.
-    async fn claim(&self, id: &JobId, life: &JobLife) -> Result<Option<Claim>, String> {
+    async fn claim(&self, id: &JobId, columns: &str, life: &JobLife) -> Result<Option<Claim>, BackendError> {
+        self.claims.note(id);
         // The wire has milliseconds; the row is compared with what it was given.
         let at = clock::now();
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8));
         let mut uncertain = false;
         loop {
-            let error = match self.cx.backend.claim(id, at).await {
+            let error = match self.cx.backend.claim(id, at, columns).await {
                 Ok(Some(row)) => return Ok(Some(Claim { row, at })),
                 Ok(None) if !uncertain => return Ok(None),
-                Ok(None) => match self.cx.backend.claimed_at(id, at).await {
+                Ok(None) => match self.cx.backend.claimed_at(id, at, columns).await {
                     Ok(row) => return Ok(row.map(|row| Claim { row, at })),
                     Err(error) => error,
                 },
                 Err(error) => error,
             };
             if !may_have_been_applied(&error) && !uncertain {
-                return Err(error.to_string());
+                return Err(error);
             }
             uncertain = true;
             let wait = backoff.ceiling_step().max(error.retry_after().unwrap_or_default());
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 // A claim that did get through is failed as interrupted after the next start.
-                () = life.stop.cancelled() => return Err(error.to_string()),
+                () = life.stop.cancelled() => return Err(error),
             }
         }
     }
@@ -271,15 +310,35 @@ impl Worker {
     }
 }
 
+/// Tells a refused claim from an outage.
+fn unclaimed(id: &JobId, error: &BackendError) -> Worked {
+    warn!(job = %id, %error, "Failed to claim gateway job");
+    match error {
+        BackendError::Status { .. } => Worked::Refused,
+        BackendError::Http(_)
+        | BackendError::Unexpected { .. }
+        | BackendError::SessionLost(_)
+        | BackendError::NotRefreshed { .. } => Worked::NotClaimed(error.to_string()),
+    }
+}
+
 /// Whether the update may have happened although no good answer came.
 fn may_have_been_applied(error: &BackendError) -> bool {
     match error {
         // Nobody was reached, so nobody did anything.
         BackendError::Http(HttpError::Connect { .. } | HttpError::Tls { .. } | HttpError::Address(..)) => false,
         BackendError::Http(_) | BackendError::Unexpected { .. } => true,
-        BackendError::Status { status, .. } => *status >= 500 || matches!(*status, 408 | 429),
+        BackendError::Status { status, .. } => (*status >= 500 && !was_undone(error)) || matches!(*status, 408 | 429),
         BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
     }
+}
+
+/// The database says itself that it undid a statement; only its words about connections leave that open.
+fn was_undone(error: &BackendError) -> bool {
+    let open = ["08", "57P", "PGRST"];
+    error
+        .code()
+        .is_some_and(|code| !open.iter().any(|start| code.starts_with(start)))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

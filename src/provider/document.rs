@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use crate::provider::ProviderId;
 use crate::provider::capability::{Finding, is_ready};
-use crate::provider::health;
+use crate::provider::health::{self, Verdict};
 use crate::wire::heartbeat::{
-    Capabilities, HostCapability, HostMetadata, ProviderCapability, ProviderHealth, Readiness, RuntimeInfo, Services,
+    Capabilities, HealthStatus, HostCapability, HostMetadata, ProviderCapability, ProviderHealth, Readiness,
+    RuntimeInfo, Services,
 };
 
 /// What the document says about the host itself.
@@ -47,6 +48,16 @@ impl Picture {
         self.health.insert(provider, seen);
         self.findings.insert(provider, finding);
         !(same_verdict && same_finding)
+    }
+
+    /// Takes in what a job says about its provider. Says what became of its health if that is another one now.
+    pub fn judge(&mut self, provider: ProviderId, verdict: &Verdict, now: Timestamp) -> Option<HealthStatus> {
+        let before = self.health.get(&provider);
+        let judged = health::judged(before, verdict, now);
+        let status = judged.status;
+        let changed = before.is_none_or(|before| before.status != status);
+        self.health.insert(provider, judged);
+        changed.then_some(status)
     }
 
     /// What was found, once somebody has looked.

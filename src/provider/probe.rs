@@ -110,7 +110,7 @@ impl Prober {
         };
         match self.programs(provider) {
             Ok(programs) => exam.best_of(programs).await,
-            Err(missing) => (missing, Learnt::default()),
+            Err(missing) => (*missing, Learnt::default()),
         }
     }
 
@@ -123,8 +123,8 @@ impl Prober {
     }
 
     /// The programs that may be this provider, or the finding that there is none.
-    fn programs(&self, provider: ProviderId) -> Result<Vec<PathBuf>, Finding> {
-        let missing = |command: &str| Finding::unavailable(command, not_found(command));
+    fn programs(&self, provider: ProviderId) -> Result<Vec<PathBuf>, Box<Finding>> {
+        let missing = |command: &str| Box::new(Finding::unavailable(command, not_found(command)));
         let programs = match self.command(provider) {
             Some(command) => vec![self.places.named(&command).ok_or_else(|| missing(&command))?],
             None => self.places.candidates(provider),

@@ -112,6 +112,10 @@ pub struct Extras {
     pub permission_mode: Option<String>,
     /// Claude's `--max-budget-usd`.
     pub max_budget_usd: Option<f64>,
+    /// Whether this account is root. Claude refuses to act freely for it, unless told that it lives in a sandbox.
+    pub is_root: bool,
+    /// Whether the host's owner allowed that for root.
+    pub allow_root: bool,
     /// Claude's `--betas`.
     pub betas: Vec<String>,
     /// Gemini's `--extensions`.

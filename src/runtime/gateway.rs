@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -12,16 +11,19 @@ use tracing::{info, warn};
 
 use crate::backend::events::Event;
 use crate::backend::realtime::{Binding, Realtime};
-use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs};
+use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs};
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
-use crate::domain::clock;
-use crate::job::handler::{Context, Identity};
+use crate::job::agent::Agents;
+use crate::job::handler::active::ActiveRuns;
+use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
 use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
+use crate::provider::driver::Known;
+use crate::provider::home::Homes;
 use crate::runtime::Start;
 use crate::runtime::events::{self, Teller};
 use crate::runtime::feed::Switches;
@@ -33,10 +35,11 @@ use crate::runtime::session_keeper::{self, SessionKeeper, install_switch, tokens
 use crate::runtime::signals::Signals;
 use crate::runtime::supervisor::{About, Lines, Note, Supervisor, WorkEnd};
 use crate::runtime::tasks::{Task, Tasks};
-use crate::state::fs::OwnerDir;
+use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
 use crate::state::session::{Session, SessionStore};
+use crate::state::workspaces::Workspaces;
 use crate::wire::heartbeat::WireStatus;
 
 /// How long the ingress waits for the answer to the first heartbeat.
@@ -55,6 +58,9 @@ pub enum BuildError {
     /// The address of the control plane is unusable.
     #[error(transparent)]
     Backend(#[from] HttpError),
+    /// The directory for work cannot be used.
+    #[error(transparent)]
+    Directory(#[from] FsError),
     /// The local socket cannot be opened.
     #[error("cannot open the local socket {path}: {why}")]
     Socket {
@@ -135,6 +141,12 @@ impl Gateway {
             install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
             child_env,
             providers: probes.providers(),
+            agents: agents(plan.dir)?,
+            runs: Runs::new(&client, session.team_id.clone(), session.gateway_id.clone()),
+            active: ActiveRuns::default(),
+            workspaces: Workspaces::new(plan.dir),
+            homes: Homes::new(plan.dir),
+            events: Events::new(client.rest(), session.team_id.clone(), session.gateway_id.clone()),
         };
         let about = About {
             backend_url: plan.backend.url,
@@ -162,7 +174,7 @@ impl Gateway {
         let jobs = self.context.backend.clone();
         let (reports, mail) = mpsc::channel(report::MAILBOX);
         let (unreported, unreported_seen) = watch::channel(0);
-        let reporter = Reporter::new(jobs, self.journal.clone(), unreported);
+        let reporter = Reporter::new(jobs, self.context.runs.clone(), self.journal.clone(), unreported);
         self.tasks.spawn(Task::Reporter, reporter.run(mail));
         if let Err(error) = recovery::from_journal(&self.journal, &reports).await {
             return WorkEnd::Fault(error.to_string());
@@ -204,7 +216,7 @@ impl Gateway {
             client: self.client.clone(),
             device_name: self.about.device_name.clone(),
             install: self.context.install_full_control.clone(),
-            picture: self.context.providers.picture.clone(),
+            picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             notes,
         };
@@ -215,7 +227,7 @@ impl Gateway {
         let us = self.context.identity.clone();
         let teller = Teller {
             events: Events::new(self.client.rest(), us.team_id, us.gateway_id),
-            picture: self.context.providers.picture.clone(),
+            picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             first: self.moved.take(),
         };
@@ -249,7 +261,7 @@ impl Gateway {
         self.tasks.spawn(Task::Ingress, async move {
             // The control plane hears that we live before we ask for jobs; but a slow answer keeps no job waiting.
             drop(tokio::time::timeout(FIRST_BEAT_PATIENCE, first_beat.cancelled()).await);
-            Ingress::new(parts, report).run(orders).await;
+            Box::pin(Ingress::new(parts, report).run(orders)).await;
         });
         worker
     }
@@ -279,8 +291,8 @@ impl Gateway {
         );
         tasks.spawn(Task::LocalSocket, local_socket::serve(self.listener, asked));
         tasks.spawn(Task::Probes, self.probes.run());
-        let (jobs, journal, began) = (self.context.backend, self.journal, clock::now());
-        tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker, began));
+        let (jobs, journal) = (self.context.backend, self.journal);
+        tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker));
         tasks
     }
 }
@@ -304,9 +316,9 @@ async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
 }
 
 /// Tries until the rows of an earlier run were read.
-async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker, began: Timestamp) {
+async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker) {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-    while let Err(error) = recovery::orphans(&jobs, &journal, &worker, began).await {
+    while let Err(error) = recovery::orphans(&jobs, &journal, &worker).await {
         warn!(%error, "Failed to look for jobs of an earlier run");
         tokio::time::sleep(backoff.ceiling_step()).await;
     }
@@ -323,6 +335,14 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
     }
     tasks.spawn(Task::Journal, writer.run());
     Ok(journal)
+}
+
+/// What runs agents, with nothing left of the runs of an earlier life.
+fn agents(dir: &Arc<OwnerDir>) -> Result<Agents, FsError> {
+    let agents = Agents::new(dir, Arc::new(Known))?;
+    agents.clear(model_run::PLACE);
+    agents.clear(SUBAGENTS_PLACE);
+    Ok(agents)
 }
 
 fn child_env(start: &Start) -> ChildEnv {

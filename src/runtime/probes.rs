@@ -71,10 +71,7 @@ impl Probes {
     /// What others may know and ask.
     #[must_use]
     pub fn providers(&self) -> Providers {
-        Providers {
-            prober: self.prober.clone(),
-            picture: self.picture.subscribe(),
-        }
+        Providers::new(self.prober.clone(), self.picture.clone())
     }
 
     /// Looks until dropped.

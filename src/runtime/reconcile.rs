@@ -2,7 +2,8 @@
 //!
 //! Pure: pages and verdicts only. The driver in [`crate::runtime::ingress`] sends the queries.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -19,8 +20,10 @@ pub const PAGE_LIMIT: usize = 100;
 pub const MAX_PAGES: usize = 10;
 /// Ids in one question about running rows: the address stays below 8 kB.
 pub const STATUS_CHUNK: usize = 100;
-/// Rows known to be bad that are remembered.
-const MAX_KNOWN_BAD: usize = 1_024;
+/// Rows passed over that are remembered.
+const MAX_AVOIDED: usize = 1_024;
+/// How long a row that could not be claimed is passed over: longer than from one sweep to the next.
+const AVOID_FOR: Duration = Duration::from_secs(6);
 
 /// One page of queued rows, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,16 +100,16 @@ impl Sweep {
         self.skipped_busy = true;
     }
 
-    /// A page of `rows` rows was worked through.
-    pub fn page_done(&mut self, rows: usize) {
+    /// A page of `rows` rows was worked through; `limit` were asked for in the end.
+    pub fn page_done(&mut self, rows: usize, limit: usize) {
         self.pages += 1;
         self.offset += rows;
-        if rows < self.limit {
+        if rows < limit {
             self.end = Some(End::Exhausted);
         } else if !self.wants_more() {
             self.end = Some(End::Satisfied);
         }
-        self.limit = (self.limit * 2).min(PAGE_LIMIT);
+        self.limit = (limit * 2).min(PAGE_LIMIT);
     }
 
     /// Whether rows are known to wait for a slot or lane.
@@ -122,37 +125,46 @@ impl Sweep {
     }
 }
 
-/// Rows that could not be decoded or closed, remembered so that they cost nothing again. Oldest forgotten first.
+/// Rows that are passed over, so that those behind them are reached: for good the ones that were refused, for a while
+/// the ones that could not be claimed. Oldest forgotten first.
 #[derive(Debug, Default)]
-pub struct KnownBad {
-    ids: HashSet<JobId>,
+pub struct Avoided {
+    until: HashMap<JobId, Duration>,
     order: VecDeque<JobId>,
 }
 
-impl KnownBad {
-    /// Remembers a row; false if it was known.
-    pub fn insert(&mut self, id: JobId) -> bool {
-        if !self.ids.insert(id.clone()) {
-            return false;
+impl Avoided {
+    /// Passes a row over for good.
+    pub fn for_good(&mut self, id: JobId) {
+        self.until(id, Duration::MAX);
+    }
+
+    /// Passes a row over from `now` on until the next sweep had its chance with the others.
+    pub fn for_now(&mut self, id: JobId, now: Duration) {
+        self.until(id, now + AVOID_FOR);
+    }
+
+    /// Takes a row again.
+    pub fn forget(&mut self, id: &JobId) {
+        self.until.remove(id);
+    }
+
+    /// Whether the row is passed over.
+    #[must_use]
+    pub fn contains(&self, id: &JobId, now: Duration) -> bool {
+        self.until.get(id).is_some_and(|until| now < *until)
+    }
+
+    fn until(&mut self, id: JobId, until: Duration) {
+        if self.until.insert(id.clone(), until).is_some() {
+            return;
         }
         self.order.push_back(id);
-        if self.order.len() > MAX_KNOWN_BAD
+        if self.order.len() > MAX_AVOIDED
             && let Some(oldest) = self.order.pop_front()
         {
-            self.ids.remove(&oldest);
+            self.until.remove(&oldest);
         }
-        true
-    }
-
-    /// Forgets a row: it may be tried again.
-    pub fn remove(&mut self, id: &JobId) {
-        self.ids.remove(id);
-    }
-
-    /// Whether the row is known to be bad.
-    #[must_use]
-    pub fn contains(&self, id: &JobId) -> bool {
-        self.ids.contains(id)
     }
 }
 
@@ -189,7 +201,11 @@ pub fn judge(row: &Value, us: &Identity) -> Verdict {
         Ok(job) if job.status != JobStatus::Queued => Verdict::NotQueued(job.id, job.status),
         Ok(job) => match job.kind {
             JobKind::SubagentCancel => Verdict::Cancel(Box::new(job)),
-            JobKind::Diagnostic | JobKind::ShellExec | JobKind::Unsupported(_) => Verdict::Ours(Box::new(job)),
+            JobKind::Diagnostic
+            | JobKind::ShellExec
+            | JobKind::ModelRun
+            | JobKind::SubagentRun
+            | JobKind::Unsupported(_) => Verdict::Ours(Box::new(job)),
         },
         Err(Reject { id: Some(id), reason }) if is_plainly_ours(row, us) => Verdict::Reject { id, reason },
         Err(Reject {
@@ -283,14 +299,16 @@ mod tests {
     }
 
     #[test]
-    fn known_bad_rows_are_bounded() {
-        let mut bad = KnownBad::default();
-        for n in 0..=MAX_KNOWN_BAD {
-            assert!(bad.insert(JobId::new(n.to_string()).unwrap()));
+    fn rows_passed_over_come_back_and_are_bounded() {
+        let (mut avoided, id) = (Avoided::default(), |n: usize| JobId::new(n.to_string()).unwrap());
+        avoided.for_now(id(0), Duration::ZERO);
+        assert!(avoided.contains(&id(0), AVOID_FOR / 2) && !avoided.contains(&id(0), AVOID_FOR));
+        for n in 1..=MAX_AVOIDED {
+            avoided.for_good(id(n));
         }
-        assert!(!bad.contains(&JobId::new("0").unwrap()));
-        assert!(!bad.insert(JobId::new("5").unwrap()));
-        assert_eq!(bad.ids.len(), MAX_KNOWN_BAD);
+        assert!(!avoided.contains(&id(0), Duration::ZERO));
+        assert!(avoided.contains(&id(5), Duration::from_secs(1 << 40)));
+        assert_eq!(avoided.until.len(), MAX_AVOIDED);
     }
 
     #[test]
@@ -316,7 +334,7 @@ mod tests {
                     taken.push(index);
                     sweep.took();
                 }
-                sweep.page_done(rows.len());
+                sweep.page_done(rows.len(), page.limit);
             }
             resume = sweep.resume_at();
             for index in taken.iter().rev() {

@@ -138,11 +138,13 @@ async fn a_due_token_is_refreshed_once_for_everybody_and_stored_before_use() {
 #[tokio::test(start_paused = true)]
 async fn a_rotation_whose_answer_was_lost_is_repeated_with_the_same_token() {
     let fresh = jwt("b", HOUR);
-    let server = ScriptedServer::replies([Reply::Cut, Reply::Json(502, json!({})), refreshed(&fresh, "r2")]).await;
+    let portal = Reply::Json(200, json!({"portal": true}));
+    let lost = [Reply::Cut, Reply::Json(502, json!({})), portal, refreshed(&fresh, "r2")];
+    let server = ScriptedServer::replies(lost).await;
     let store = MemoryStore::new(tokens(&jwt("a", -1), "r1"));
     assert_eq!(store.auth(&server).bearer().await.unwrap().expose(), fresh);
     let sent: Vec<_> = server.seen().iter().map(Seen::json).collect();
-    assert_eq!(sent, vec![json!({"refresh_token": "r1"}); 3]);
+    assert_eq!(sent, vec![json!({"refresh_token": "r1"}); 4]);
     assert_eq!(store.refresh_token(), "r2");
 }
 

@@ -64,6 +64,25 @@ async fn error_bodies_are_read_and_judged() {
 }
 
 #[tokio::test]
+async fn a_strangers_refusal_is_not_believed() {
+    for status in [400, 401, 403, 404, 422] {
+        let page = "<html>no</html>";
+        let head = format!(
+            "HTTP/1.1 {status} No\r\ncontent-type: text/html\r\ncontent-length: {}",
+            page.len()
+        );
+        let error = error_of(Reply::Raw(format!("{head}\r\n\r\n{page}").into_bytes())).await;
+        assert!(error.is_transient() && !error.is_refused_payload(), "{error}");
+        assert!(
+            error.to_string().contains(&format!("a page (HTTP {status})")),
+            "{error}"
+        );
+        let bare = error_of(Reply::Json(status, json!({"message": "no"}))).await;
+        assert!(!bare.is_refused_payload(), "{bare}");
+    }
+}
+
+#[tokio::test]
 async fn no_text_holds_a_token_even_if_the_backend_repeats_it() {
     let error = error_of(Reply::Json(
         403,
@@ -161,7 +180,7 @@ async fn retry_after_is_read_as_seconds_and_as_a_date() {
     .await;
     assert_eq!(error.retry_after(), Some(Duration::ZERO));
     let error = error_of(Reply::With(503, vec![("retry-after", "86400".to_owned())], json!({}))).await;
-    assert_eq!(error.retry_after(), Some(Duration::from_secs(300)));
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(60)));
 }
 
 #[tokio::test]

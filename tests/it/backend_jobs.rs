@@ -70,8 +70,8 @@ async fn a_claim_is_one_conditional_update() {
     .await;
     let started = at("2026-11-21T01:08:28.234567Z");
     let jobs = jobs(&server);
-    assert_eq!(jobs.claim(&job("j"), started).await.unwrap().unwrap()["id"], "j");
-    assert_eq!(jobs.claim(&job("j"), started).await.unwrap(), None);
+    assert_eq!(jobs.claim(&job("j"), started, "*").await.unwrap().unwrap()["id"], "j");
+    assert_eq!(jobs.claim(&job("j"), started, "*").await.unwrap(), None);
     let seen = server.seen();
     assert_eq!(
         targets(&server)[0],
@@ -99,10 +99,10 @@ async fn a_claim_whose_answer_was_lost_is_found_again() {
     .await;
     let jobs = jobs(&server);
     let started = at("2026-11-21T01:08:28.234999Z");
-    assert!(jobs.claim(&job("j"), started).await.unwrap_err().is_transient());
-    assert!(jobs.claimed_at(&job("j"), started).await.unwrap().is_some());
-    assert!(jobs.claimed_at(&job("j"), started).await.unwrap().is_none());
-    assert!(jobs.claimed_at(&job("j"), started).await.unwrap().is_none());
+    assert!(jobs.claim(&job("j"), started, "*").await.unwrap_err().is_transient());
+    assert!(jobs.claimed_at(&job("j"), started, "*").await.unwrap().is_some());
+    assert!(jobs.claimed_at(&job("j"), started, "*").await.unwrap().is_none());
+    assert!(jobs.claimed_at(&job("j"), started, "*").await.unwrap().is_none());
 }
 
 fn completion() -> Completion {
@@ -166,6 +166,18 @@ async fn a_completion_that_matches_no_row_says_what_the_row_is() {
             expected
         );
         assert_eq!(targets(&server)[1], "GET gateway_jobs?select=status&id=eq.j");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_much_shrinks_to_one_row_and_then_to_its_head() {
+    let (odd, row) = (Reply::Json(200, json!({})), Reply::Json(200, json!([{"id": "j"}])));
+    let server = ScriptedServer::replies([odd.clone(), row.clone(), odd.clone(), odd, row]).await;
+    for (limit, columns) in [(1, "select=*"), (1, "select=id")] {
+        let page = jobs(&server).queued(8, 0).await.unwrap();
+        assert_eq!((page.rows.len(), page.limit), (1, limit));
+        let asked = targets(&server).pop().unwrap();
+        assert!(asked.contains(columns) && asked.contains("limit=1"), "{asked}");
     }
 }
 

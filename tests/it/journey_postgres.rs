@@ -1,8 +1,13 @@
 //! The same journey with the control plane's rows in PostgreSQL, through the real binary.
 
+use std::net::TcpListener;
+use std::time::Duration;
+
+use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
+use tokio::time::Instant;
 
 use crate::support::eventually::PATIENCE;
 use crate::support::postgres::TestDatabase;
@@ -70,4 +75,43 @@ async fn a_daemon_is_paired_and_works_for_a_control_plane_on_postgres() {
 
     host.run(&["stop"]).await.ok();
     server.kill().await.unwrap();
+}
+
+/// Connection errors are told at once, with the place and the cause, and without the password.
+#[tokio::test]
+async fn a_database_that_does_not_open_is_explained() {
+    let database = TestDatabase::create().await;
+    let good: Url = database.url().parse().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (mut away, mut stranger, mut missing) = (good.clone(), good.clone(), good.clone());
+    away.set_port(Some(closed)).unwrap();
+    stranger.set_password(Some("not-the-word")).unwrap();
+    missing.set_path("/nowhere");
+    let cases = [
+        (away, 4, ["cannot be reached", "refused", "check that PostgreSQL runs"]),
+        (stranger, 1, ["cannot be opened", "28P01", "pg_hba.conf"]),
+        (missing, 1, ["cannot be opened", "3D000", "createdb"]),
+    ];
+    let mut operator = Sandbox::new();
+    for (url, code, words) in cases {
+        operator.set_env("GATEWAY_DATABASE_URL", url.as_str());
+        let place = format!("127.0.0.1:{}{}", url.port().unwrap(), url.path());
+        for command in [
+            &["control-plane", "serve", "--listen", "127.0.0.1:0"][..],
+            &["control-plane", "token", "list"],
+        ] {
+            let begun = Instant::now();
+            let said = operator.run(command).await.exits(code).stderr;
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "{:?}: {said}",
+                begun.elapsed()
+            );
+            assert!(
+                words.iter().chain([&place.as_str()]).all(|word| said.contains(word)),
+                "{said}"
+            );
+            assert!(!said.contains(url.password().unwrap()), "{said}");
+        }
+    }
 }

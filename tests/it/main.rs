@@ -8,12 +8,14 @@
     reason = "a broken expectation in a test is a failed test"
 )]
 
+mod agent_runner;
 mod auth_server;
 mod backend_auth;
 mod backend_http;
 mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
+mod cli_fake_model;
 mod cli_help;
 mod cli_plane;
 mod cli_providers;
@@ -23,10 +25,12 @@ mod cli_state;
 mod cli_up;
 mod cli_workspace;
 mod daemon_events;
+mod daemon_hostile;
 mod daemon_jobs;
 mod daemon_life;
 mod daemon_load;
 mod daemon_wire;
+mod fake_model;
 mod journal;
 mod journal_faults;
 mod journey_ingress;
@@ -37,9 +41,18 @@ mod journey_pairing;
 mod journey_postgres;
 mod journey_refusals;
 mod log_file;
+mod model_run;
 mod pairing_server;
+mod plane_faults;
 mod plane_server;
 mod process;
+mod process_lines;
+mod provider_claude;
+mod provider_claude_plan;
+mod provider_codex;
+mod provider_codex_plan;
+mod provider_gemini;
+mod provider_gemini_plan;
 mod providers;
 mod realtime_server;
 mod rest;

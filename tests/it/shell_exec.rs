@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gateway::backend::http::install_crypto;
-use gateway::backend::{Auth, Client, Endpoint, Http, Jobs};
+use gateway::backend::{Auth, Client, Endpoint, Http};
 use gateway::domain::clock;
 use gateway::domain::escape::{json_chunks, json_len};
-use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::job::{Job, JobOutcome, JobStatus};
 use gateway::domain::secret::Secret;
-use gateway::job::handler::{Context, ControlFacts, Identity, InstallSwitch, JobLife, StopReason, shell_exec};
+use gateway::job::handler::{Context, ControlFacts, JobLife, StopReason, shell_exec};
 use gateway::process::env::ChildEnv;
 use gateway::process::identity::alive;
 use gateway::provider::Providers;
@@ -23,6 +22,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::fake_agent::{self, FakeDriver};
+use crate::support::handler::{self, Parts};
 
 fn environment() -> ChildEnv {
     let given = [
@@ -40,19 +41,21 @@ fn environment() -> ChildEnv {
 /// Nothing listens there: the handler needs the backend for its clock only.
 fn context(host_enabled: bool) -> Context {
     install_crypto();
-    let (team_id, gateway_id) = (TeamId::new("t").unwrap(), GatewayId::new("g").unwrap());
     let endpoint = Endpoint::new("http://127.0.0.1:9", Secret::new("anon")).unwrap();
     let client = Client::new(Http::new(endpoint).unwrap(), Auth::fixed(Secret::new("token")));
-    Context {
-        backend: Jobs::new(client.rest(), team_id.clone(), gateway_id.clone()),
-        identity: Identity { gateway_id, team_id },
-        install_full_control: InstallSwitch::new(move || host_enabled),
+    let home = tempfile::tempdir().unwrap();
+    handler::context(Parts {
+        client: &client,
+        ids: ("t", "g"),
+        host_enabled,
         child_env: environment(),
-        providers: Providers {
-            prober: Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
-            picture: tokio::sync::watch::Sender::default().subscribe(),
-        },
-    }
+        providers: Providers::new(
+            Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
+            tokio::sync::watch::Sender::default(),
+        ),
+        agents: fake_agent::agents(home.path(), FakeDriver::default()),
+        state: home.path(),
+    })
 }
 
 /// Everything allowed.
@@ -343,6 +346,7 @@ mod linux {
         let small = JobResult {
             fields: result.fields.clone(),
             raw: Vec::new(),
+            run: None,
         };
         let around = json_len(&small) + r#","stdout":"","stderr":"""#.len() as u64;
         let total: usize = json_chunks(Arc::new(result)).map(|chunk| chunk.len()).sum();

@@ -48,8 +48,9 @@ pub(super) async fn exchange(http: &Http, refresh: &Secret) -> Result<Tokens, Ba
     let started = Instant::now();
     let mut backoff = Backoff::new(FIRST_RETRY, RETRY_BUDGET);
     loop {
-        let error = match http.send(&request, endpoint.key()).await {
-            Ok(answer) => return answer.json::<Refreshed>().and_then(Refreshed::tokens),
+        let answer = http.send(&request, endpoint.key()).await;
+        let error = match answer.and_then(|answer| answer.json::<Refreshed>()?.tokens()) {
+            Ok(tokens) => return Ok(tokens),
             Err(error) => error,
         };
         let wait = backoff.next(rand::random());
@@ -77,7 +78,9 @@ fn retryable(error: &BackendError) -> bool {
     match error {
         BackendError::Http(error) => error.is_transient(),
         BackendError::Status { status, .. } => matches!(*status, 500..=504 | 520..=530),
-        BackendError::Unexpected { .. } | BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
+        // An answer without a session is not from Auth.
+        BackendError::Unexpected { .. } => true,
+        BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
     }
 }
 
@@ -88,7 +91,7 @@ fn verdict(error: &BackendError, refresh: &Secret) -> BackendError {
     if let Some(code) = lost {
         return SessionLost { code: code.to_owned() }.into();
     }
-    let transient = error.is_transient();
+    let transient = error.is_transient() || retryable(error);
     let default = if transient { OUTAGE_PAUSE } else { REFUSED_PAUSE };
     BackendError::NotRefreshed {
         reason: without_secrets(error.to_string(), &[refresh]),

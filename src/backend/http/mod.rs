@@ -32,7 +32,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Below a minute: load balancers in front of hosted backends drop idle connections after that.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 const H2_PING: Duration = Duration::from_secs(10);
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The HTTP client of one backend; cheap to clone.
 #[derive(Debug, Clone)]
@@ -137,8 +137,8 @@ impl Http {
         let date = date(response.headers());
         let json = is_json(response.headers());
         let body = self.read(response).await?;
-        if status.is_success() && !json && !body.is_empty() {
-            return Err(self.not_ours("a page").into());
+        if is_believed(status) && !json && !body.is_empty() {
+            return Err(self.not_ours(&format!("a page (HTTP {})", status.as_u16())).into());
         }
         self.learn(date);
         if status.is_success() {
@@ -259,6 +259,13 @@ fn innermost(error: &reqwest::Error) -> String {
     text.unwrap_or_else(|| "the request failed".to_owned())
 }
 
+/// Statuses that lead to more than another try. Every service says them in JSON; a page that does is somebody else's, and
+/// would end a session or cut a result. A size limit is often a proxy's and holds all the same.
+fn is_believed(status: StatusCode) -> bool {
+    let waits = matches!(status.as_u16(), 408 | 413 | 425 | 429);
+    status.is_success() || (status.is_client_error() && !waits)
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
@@ -275,7 +282,7 @@ fn parse_date(text: &str) -> Option<Timestamp> {
     PARSER.parse_timestamp(text).ok()
 }
 
-/// `Retry-After` as seconds or as a date, never more than five minutes.
+/// `Retry-After` as seconds or as a date, never more than a minute: what waits may hold a slot.
 pub(crate) fn retry_after(headers: &HeaderMap, server_now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {

@@ -39,7 +39,7 @@ impl From<AdminError> for CliError {
         match error {
             AdminError::Missing { .. } => Self::failed(capitalised(&error.to_string()))
                 .hint("the `list` commands of `gateway control-plane` show what there is"),
-            AdminError::Open(_) => Self::failed("The database cannot be opened.").detail(error.to_string()),
+            AdminError::Open(error) => error.into(),
             AdminError::Random(_) | AdminError::Store(_) | AdminError::Keys(_) | AdminError::Row(_) => {
                 Self::failed("The database could not be used.").detail(error.to_string())
             }

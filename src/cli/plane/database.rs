@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::control_plane::store::DatabaseUrl;
+use crate::cli::exit::Exit;
+use crate::control_plane::store::{DatabaseUrl, OpenError};
 use crate::state::fs::OwnerDir;
 
 /// File name inside the control plane's directory.
@@ -60,6 +61,24 @@ pub(crate) fn shown(database: &DatabaseUrl, cx: &Context) -> String {
     match database {
         DatabaseUrl::Sqlite(path) => format!("sqlite:{}", cx.out.path(path)),
         DatabaseUrl::Postgres(_) => "PostgreSQL".to_owned(),
+    }
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        let failed = if error.is_away() {
+            Self::with(
+                Exit::UNREACHABLE,
+                "The database of the control plane cannot be reached.",
+            )
+        } else {
+            Self::failed("The database of the control plane cannot be opened.")
+        };
+        let failed = failed.detail(error.to_string());
+        match error.hint() {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
     }
 }
 

@@ -2,20 +2,21 @@
 
 mod answer;
 mod headers;
+mod intake;
 mod read;
 mod write;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, post};
 
 use self::answer::Refusal;
 use self::headers::{Accept, Prefer};
+use self::intake::Intake;
 use super::claims::Claims;
 use super::problem::{Problem, shorten};
 use super::query::access;
@@ -36,8 +37,17 @@ pub fn router(store: Store) -> Router {
     Router::new()
         .route("/rest/v1/rpc/{function}", post(call).get(call))
         .route("/rest/v1/{table}", any(table))
-        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
-        .with_state(Arc::new(store))
+        .with_state(Rest {
+            store: Arc::new(store),
+            intake: Intake::default(),
+        })
+}
+
+/// What all requests share.
+#[derive(Debug, Clone)]
+struct Rest {
+    store: Arc<Store>,
+    intake: Intake,
 }
 
 /// Everything a handler needs to know of a request besides its body.
@@ -54,7 +64,7 @@ struct Call {
 type Parameters = Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>;
 
 async fn table(
-    State(store): State<Arc<Store>>,
+    State(rest): State<Rest>,
     Path(name): Path<String>,
     parameters: Parameters,
     request: Request,
@@ -62,8 +72,8 @@ async fn table(
     let claims = claims_of(&request);
     let anonymous = claims.is_anonymous();
     let method = request.method().clone();
-    let outcome = match prepare(store, &name, parameters, (request.headers(), claims)) {
-        Ok(call) => run(call, &method, request).await,
+    let outcome = match prepare(rest.store, &name, parameters, (request.headers(), claims)) {
+        Ok(call) => run(call, &method, (&rest.intake, request)).await,
         Err(problem) => Err(problem.into()),
     };
     outcome.unwrap_or_else(|refusal| refusal.response(anonymous))
@@ -97,34 +107,24 @@ fn prepare(
     })
 }
 
-async fn run(call: Call, method: &Method, request: Request) -> Result<Response, Refusal> {
+async fn run(call: Call, method: &Method, (intake, request): (&Intake, Request)) -> Result<Response, Refusal> {
     match *method {
         Method::GET => read::rows(&call).await,
         Method::HEAD => read::head(&call).await,
         // Who may not write at all need not send megabytes to hear it.
         Method::POST => {
             let policy = access::insertable(call.table, &call.claims)?;
-            write::insert(&call, &policy, body(request).await?).await
+            let (body, _room) = intake.read(request, MOST_BODY_BYTES).await?;
+            write::insert(&call, &policy, body).await
         }
         Method::PATCH => {
             access::changeable(call.table, &call.claims)?;
-            write::update(&call, body(request).await?).await
+            let (body, _room) = intake.read(request, MOST_BODY_BYTES).await?;
+            write::update(&call, body).await
         }
         Method::DELETE => write::delete(&call).await,
         Method::PUT => Err(Problem::unsupported("PUT").into()),
         _ => Err(Problem::new("PGRST117", format!("Unsupported HTTP method: {method}")).into()),
-    }
-}
-
-async fn body(request: Request) -> Result<Bytes, Refusal> {
-    headers::content_type(request.headers())?;
-    match Bytes::from_request(request, &()).await {
-        Ok(bytes) => Ok(bytes),
-        Err(rejection) if rejection.status() == 413 => {
-            let message = format!("the body is over {MOST_BODY_BYTES} bytes");
-            Err(Problem::new("54000", message).into())
-        }
-        Err(_) => Err(Problem::new("PGRST102", "the body did not arrive whole").into()),
     }
 }
 
@@ -137,7 +137,7 @@ fn claims_of(request: &Request) -> Claims {
         .unwrap_or_else(Claims::anon)
 }
 
-async fn call(State(store): State<Arc<Store>>, Path(function): Path<String>, request: Request) -> Response {
+async fn call(State(rest): State<Rest>, Path(function): Path<String>, request: Request) -> Response {
     let claims = claims_of(&request);
     let anonymous = claims.is_anonymous();
     let outcome = async {
@@ -145,8 +145,8 @@ async fn call(State(store): State<Arc<Store>>, Path(function): Path<String>, req
         if request.method() != Method::POST {
             return Err(Refusal::from(Problem::unsupported("calling functions by GET")));
         }
-        let body = body(request).await?;
-        Ok(rpc::call(&store, &claims, &function, &body).await?)
+        let (body, _room) = rest.intake.read(request, rpc::MOST_BODY_BYTES).await?;
+        Ok(rpc::call(&rest.store, &claims, &function, &body).await?)
     };
     match outcome.await {
         Ok(value) => answer::json(value).into_response(),

@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::exec::{self, Cells};
 use super::past::Past;
+use super::prune::Pruning;
 use super::{Engine, Store};
 use crate::control_plane::problem::Problem;
 use crate::control_plane::query::sql::{Arg, SqlBuf};
-use crate::control_plane::query::value;
 use crate::control_plane::registry::ColumnType;
-use crate::domain::clock;
 
 /// How far a reader is. Ordered as the log is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,10 +64,6 @@ pub struct Change {
     pub cut: bool,
 }
 
-/// Most changes kept, and for how long.
-const KEPT_ROWS: i64 = 20_000;
-const KEPT_FOR: Duration = Duration::from_secs(600);
-const PRUNE_EVERY: Duration = Duration::from_secs(30);
 /// Changes of other processes are noticed no later than this, notification or not.
 const POLL_SQLITE: Duration = Duration::from_millis(250);
 const POLL_POSTGRES: Duration = Duration::from_secs(1);
@@ -144,23 +138,6 @@ impl Store {
         Ok(!self.read(buf).await?.is_empty())
     }
 
-    /// Drops changes that are older than ten minutes, and all but the newest twenty thousand. The newest of all
-    /// stays: a feed that has read everything finds its place again.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn prune_changes(&self) -> Result<u64, Problem> {
-        let cutoff = clock::now().saturating_sub(KEPT_FOR).unwrap_or_else(|_| clock::now());
-        let mut buf = SqlBuf::new(self.dialect());
-        // The first row to stay is found from the old end, so that only what goes is read.
-        buf.push("DELETE FROM change_log WHERE seq<=(SELECT max(seq) FROM change_log)-")
-            .bind(ColumnType::Int8, Arg::Int(KEPT_ROWS))
-            .push(" OR seq<coalesce((SELECT seq FROM change_log WHERE at>=")
-            .bind(ColumnType::Text, Arg::Text(value::stored_time(cutoff)))
-            .push(" ORDER BY seq LIMIT 1),(SELECT max(seq) FROM change_log))");
-        self.write(buf).await
-    }
-
     /// A reader that starts at the end of the log.
     ///
     /// # Errors
@@ -182,7 +159,7 @@ impl Store {
             store: self.clone(),
             listener,
             soon: 0,
-            prune_at: Instant::now() + PRUNE_EVERY,
+            pruning: Pruning::begin(),
             gap: false,
         })
     }
@@ -222,7 +199,7 @@ pub struct ChangeFeed {
     wake: watch::Receiver<u64>,
     listener: Option<PgListener>,
     soon: u8,
-    prune_at: Instant,
+    pruning: Pruning,
     gap: bool,
 }
 
@@ -250,21 +227,20 @@ impl ChangeFeed {
     pub async fn next(&mut self) -> Result<Vec<Change>, Problem> {
         loop {
             self.wake.mark_unchanged();
+            // Also when there is always more to read: then most of all.
+            self.pruning.when_due(&self.store).await?;
             let mut changes = self.store.changes_after(self.position, Self::BATCH).await?;
             if let Some(last) = changes.last() {
                 // Asked after the reading: a place that is still there then had nothing pruned behind it.
                 self.gap |= !self.store.still_has(self.position).await?;
                 self.position = last.position;
                 self.soon = 0;
+                self.pruning.count(&changes);
                 changes.retain(|change| !self.start.includes(change.position));
                 if changes.is_empty() {
                     continue;
                 }
                 return Ok(changes);
-            }
-            if Instant::now() >= self.prune_at {
-                self.prune_at = Instant::now() + PRUNE_EVERY;
-                self.store.prune_changes().await?;
             }
             self.wait().await;
         }

@@ -16,7 +16,7 @@ pub(super) fn problem(error: sqlx::Error) -> Problem {
             Some(error) => of_postgres(error),
             None => of_sqlite(error.code().as_deref().unwrap_or_default(), error.message()),
         },
-        sqlx::Error::PoolTimedOut => Problem::new("53300", "the database is busy"),
+        sqlx::Error::PoolTimedOut => Problem::new("53300", "the database is busy or cannot be reached"),
         sqlx::Error::PoolClosed => Problem::new("57P01", "the server is shutting down"),
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => {
             Problem::new("08006", "the connection to the database was lost")
@@ -46,6 +46,8 @@ fn of_sqlite(code: &str, message: &str) -> Problem {
         (_, 13) => Problem::new("53100", "the disk is full"),
         (_, 10 | 14) => Problem::new("58030", "the database file cannot be read or written"),
         (_, 18) => Problem::new("54000", "a value is too big"),
+        (_, 26) => Problem::new("58030", "it is no SQLite database"),
+        (_, 11) => Problem::new("XX001", "the database file is damaged"),
         (_, 8) => Problem::new("25006", "the database is read-only"),
         _ => Problem::new("XX000", message),
     }

@@ -1,5 +1,7 @@
 //! Statements on connections of either engine.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Database, PgConnection, Pool, Postgres, Row as _, Sqlite, SqliteConnection};
@@ -53,8 +55,19 @@ pub(super) async fn run_sqlite(connection: &mut SqliteConnection, statement: Sql
 }
 
 pub(super) async fn run_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<u64, Problem> {
-    let done = postgres(statement).execute(connection).await.map_err(problem)?;
-    Ok(done.rows_affected())
+    in_time(async {
+        let done = postgres(statement).execute(connection).await.map_err(problem)?;
+        Ok(done.rows_affected())
+    })
+    .await
+}
+
+/// Longest time for a statement on PostgreSQL: it ends its own after 30 s, unless the path to it has died.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(40);
+
+async fn in_time<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let silent = |_elapsed| Problem::new("08006", "the database does not answer");
+    tokio::time::timeout(STATEMENT_WITHIN, work).await.map_err(silent)?
 }
 
 /// One row of text cells.
@@ -107,9 +120,8 @@ pub(super) async fn texts_sqlite(connection: &mut SqliteConnection, statement: S
 }
 
 pub(super) async fn texts_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<Vec<String>, Problem> {
-    Ok(first_cells(
-        collect!(postgres(statement).fetch(connection), 1, full: small_enough),
-    ))
+    let rows = in_time(async { Ok(collect!(postgres(statement).fetch(connection), 1, full: small_enough)) });
+    Ok(first_cells(rows.await?))
 }
 
 /// Columns of a row of the change log.
@@ -123,5 +135,5 @@ pub(super) async fn changes_sqlite(
 }
 
 pub(super) async fn changes_postgres(connection: &mut PgConnection, statement: SqlBuf) -> Result<Vec<Cells>, Problem> {
-    Ok(collect!(postgres(statement).fetch(connection), 8, full: full_batch))
+    in_time(async { Ok(collect!(postgres(statement).fetch(connection), 8, full: full_batch)) }).await
 }

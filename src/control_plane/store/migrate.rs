@@ -1,8 +1,7 @@
 //! Brings a database to this program's schema. Every step may be repeated.
 
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqlitePool};
 
-use super::open::OpenError;
 use crate::control_plane::query::sql::Dialect;
 use crate::control_plane::registry::ddl;
 
@@ -11,7 +10,22 @@ const VERSION: i64 = 1;
 /// Nodes that start together take turns.
 const TURN: &str = "SELECT pg_advisory_xact_lock(7301950441)";
 
-pub(super) async fn sqlite(pool: &SqlitePool) -> Result<(), OpenError> {
+/// Why a database cannot be brought there.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// It says no.
+    Database(sqlx::Error),
+    /// Somebody newer was here.
+    Newer { found: i64, known: i64 },
+}
+
+impl From<sqlx::Error> for Unfit {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+pub(super) async fn sqlite(pool: &SqlitePool) -> Result<(), Unfit> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT")
         .execute(&mut *tx)
@@ -31,8 +45,8 @@ pub(super) async fn sqlite(pool: &SqlitePool) -> Result<(), OpenError> {
     Ok(tx.commit().await?)
 }
 
-pub(super) async fn postgres(pool: &PgPool) -> Result<(), OpenError> {
-    let mut tx = pool.begin().await?;
+pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), Unfit> {
+    let mut tx = connection.begin().await?;
     sqlx::raw_sql(TURN).execute(&mut *tx).await?;
     sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version int8 NOT NULL)")
         .execute(&mut *tx)
@@ -52,9 +66,9 @@ pub(super) async fn postgres(pool: &PgPool) -> Result<(), OpenError> {
     Ok(tx.commit().await?)
 }
 
-fn is_current(found: Option<i64>) -> Result<bool, OpenError> {
+fn is_current(found: Option<i64>) -> Result<bool, Unfit> {
     match found {
-        Some(found) if found > VERSION => Err(OpenError::Newer { found, known: VERSION }),
+        Some(found) if found > VERSION => Err(Unfit::Newer { found, known: VERSION }),
         Some(found) => Ok(found == VERSION),
         None => Ok(false),
     }

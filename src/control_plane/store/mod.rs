@@ -10,6 +10,8 @@ mod exec;
 mod migrate;
 mod open;
 mod past;
+mod prune;
+mod refused;
 mod rows;
 mod tx;
 
@@ -22,8 +24,9 @@ use super::problem::Problem;
 use super::query::sql::{Dialect, SqlBuf};
 
 pub use changes::{Change, ChangeFeed, ChangeOp, Position};
-pub use open::{DatabaseUrl, InvalidDatabaseUrl, OpenError};
+pub use open::{DatabaseUrl, InvalidDatabaseUrl};
 pub use past::Past;
+pub use refused::OpenError;
 pub use rows::Rows;
 pub use tx::Tx;
 

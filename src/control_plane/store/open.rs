@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use sqlx::PgPool;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 
-use super::{Engine, Inner, Store, migrate};
+use super::error::problem;
+use super::migrate::{self, Unfit};
+use super::refused::OpenError;
+use super::{Engine, Inner, Store};
 use crate::domain::secret::Secret;
 
 /// Where the data is.
@@ -46,34 +49,10 @@ impl FromStr for DatabaseUrl {
     }
 }
 
-/// Why a database could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The file.
-    #[error("the database file {} cannot be opened: {source}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The URL of a PostgreSQL database.
-    #[error("the PostgreSQL address cannot be read")]
-    Address,
-    /// The database.
-    #[error("the database cannot be opened: {0}")]
-    Database(#[from] sqlx::Error),
-    /// Somebody newer was here.
-    #[error("the database has schema {found}, this program knows {known}; use a newer gateway")]
-    Newer {
-        /// The database's.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-}
-
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a PostgreSQL server to take a connection, and to bring its schema up to date.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const MIGRATE_WITHIN: Duration = Duration::from_secs(60);
 const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 2;
 const POSTGRES_CONNECTIONS: u32 = 10;
@@ -109,8 +88,15 @@ async fn open_sqlite(path: &Path) -> Result<Engine, OpenError> {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .pragma("journal_size_limit", "16777216");
-    let writer = sqlite_pool(1).connect_with(options.clone()).await?;
-    migrate::sqlite(&writer).await?;
+    let unusable = |error| OpenError::Content {
+        path: path.to_owned(),
+        why: problem(error).message,
+    };
+    let writer = sqlite_pool(1).connect_with(options.clone()).await.map_err(unusable)?;
+    migrate::sqlite(&writer).await.map_err(|unfit| match unfit {
+        Unfit::Database(error) => unusable(error),
+        Unfit::Newer { found, known } => OpenError::Newer { found, known },
+    })?;
     let readers = sqlite_pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Engine::Sqlite { writer, readers })
 }
@@ -163,11 +149,28 @@ async fn open_postgres(url: &Secret) -> Result<Engine, OpenError> {
             ("lock_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "10s"),
         ]);
-    let pool: PgPool = PoolOptions::new()
+    let mut first = reach(&options).await?;
+    let migrated = tokio::time::timeout(MIGRATE_WITHIN, migrate::postgres(&mut first)).await;
+    migrated
+        .map_err(|_elapsed| OpenError::silent(&options))?
+        .map_err(|unfit| match unfit {
+            Unfit::Database(error) => OpenError::of_postgres(&options, error),
+            Unfit::Newer { found, known } => OpenError::Newer { found, known },
+        })?;
+    drop(first.close().await);
+    let pool = PoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(PATIENCE)
-        .connect_with(options)
-        .await?;
-    migrate::postgres(&pool).await?;
+        .connect_lazy_with(options);
     Ok(Engine::Postgres(pool))
+}
+
+/// The first connection is made without the pool, which takes a refused one for a server that is about to start and
+/// tells nobody why it waits.
+async fn reach(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+    match tokio::time::timeout(CONNECT_WITHIN, options.connect()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(OpenError::of_postgres(options, error)),
+        Err(_elapsed) => Err(OpenError::silent(options)),
+    }
 }

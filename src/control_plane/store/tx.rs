@@ -1,7 +1,7 @@
 //! A transaction over either engine. Dropped without a commit it leaves nothing behind.
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::{Database, Executor, Pool, Postgres, Sqlite};
 
 use super::error::problem;
 use super::{Engine, Store, exec};
@@ -18,34 +18,42 @@ pub struct Tx {
 
 #[derive(Debug)]
 enum Connection {
-    Sqlite(SqliteTx),
-    Postgres(Transaction<'static, Postgres>),
+    Sqlite(Open<Sqlite>),
+    Postgres(Open<Postgres>),
 }
 
-/// BEGIN and COMMIT as plain statements. sqlx 0.9 counts its nesting wrong after a COMMIT that failed, as on a full
-/// disk, and from then on reports commits that only release a savepoint.
+/// BEGIN and COMMIT as plain statements. sqlx 0.9 forgets a BEGIN that nobody waited for, and would give its
+/// connection to the next one with the transaction open; and after a COMMIT that failed, as on a full disk, it counts
+/// its nesting wrong on SQLite.
 #[derive(Debug)]
-struct SqliteTx {
-    connection: PoolConnection<Sqlite>,
+struct Open<DB: Database> {
+    connection: PoolConnection<DB>,
     open: bool,
 }
 
-impl SqliteTx {
-    async fn begin(pool: &sqlx::SqlitePool, begin: &'static str) -> Result<Self, Problem> {
-        let mut connection = exec::acquire(pool).await?;
-        sqlx::query(begin).execute(&mut *connection).await.map_err(problem)?;
-        Ok(Self { connection, open: true })
+impl<DB: Database> Open<DB>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    async fn begin(pool: &Pool<DB>, begin: &'static str) -> Result<Self, Problem> {
+        // Open before it is known: whoever is dropped while the answer is on its way has begun all the same.
+        let (connection, open) = (exec::acquire(pool).await?, true);
+        let mut tx = Self { connection, open };
+        let begun = tx.connection.execute(begin).await;
+        tx.open = begun.is_ok();
+        begun.map_err(problem)?;
+        Ok(tx)
     }
 
     /// `COMMIT` or `ROLLBACK`.
     async fn end(mut self, end: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::query(end).execute(&mut *self.connection).await?;
+        self.connection.execute(end).await?;
         self.open = false;
         Ok(())
     }
 }
 
-impl Drop for SqliteTx {
+impl<DB: Database> Drop for Open<DB> {
     /// Closing the connection is the one way to leave a transaction that needs no answer.
     fn drop(&mut self) {
         if self.open {
@@ -58,10 +66,10 @@ impl Tx {
     pub(super) async fn begin(store: &Store, writes: bool) -> Result<Self, Problem> {
         let connection = match &store.inner.engine {
             Engine::Sqlite { writer, .. } if writes => {
-                Connection::Sqlite(SqliteTx::begin(writer, "BEGIN IMMEDIATE").await?)
+                Connection::Sqlite(Open::begin(writer, "BEGIN IMMEDIATE").await?)
             }
-            Engine::Sqlite { readers, .. } => Connection::Sqlite(SqliteTx::begin(readers, "BEGIN").await?),
-            Engine::Postgres(pool) => Connection::Postgres(pool.begin().await.map_err(problem)?),
+            Engine::Sqlite { readers, .. } => Connection::Sqlite(Open::begin(readers, "BEGIN").await?),
+            Engine::Postgres(pool) => Connection::Postgres(Open::begin(pool, "BEGIN").await?),
         };
         Ok(Self {
             connection,
@@ -82,7 +90,7 @@ impl Tx {
     pub async fn execute(&mut self, statement: SqlBuf) -> Result<u64, Problem> {
         match &mut self.connection {
             Connection::Sqlite(tx) => exec::run_sqlite(&mut tx.connection, statement).await,
-            Connection::Postgres(tx) => exec::run_postgres(tx, statement).await,
+            Connection::Postgres(tx) => exec::run_postgres(&mut tx.connection, statement).await,
         }
     }
 
@@ -93,7 +101,7 @@ impl Tx {
     pub async fn fetch_text(&mut self, statement: SqlBuf) -> Result<Vec<String>, Problem> {
         match &mut self.connection {
             Connection::Sqlite(tx) => exec::texts_sqlite(&mut tx.connection, statement).await,
-            Connection::Postgres(tx) => exec::texts_postgres(tx, statement).await,
+            Connection::Postgres(tx) => exec::texts_postgres(&mut tx.connection, statement).await,
         }
     }
 
@@ -104,7 +112,7 @@ impl Tx {
     pub async fn commit(self) -> Result<(), Problem> {
         match self.connection {
             Connection::Sqlite(tx) => tx.end("COMMIT").await,
-            Connection::Postgres(tx) => tx.commit().await,
+            Connection::Postgres(tx) => tx.end("COMMIT").await,
         }
         .map_err(problem)?;
         self.store.wake();
@@ -118,7 +126,7 @@ impl Tx {
     pub async fn rollback(self) -> Result<(), Problem> {
         match self.connection {
             Connection::Sqlite(tx) => tx.end("ROLLBACK").await,
-            Connection::Postgres(tx) => tx.rollback().await,
+            Connection::Postgres(tx) => tx.end("ROLLBACK").await,
         }
         .map_err(problem)
     }

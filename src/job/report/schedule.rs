@@ -11,6 +11,8 @@ use crate::job::report::Cut;
 const MAX_SENDING: usize = 16;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How often a result that is refused in every form is tried again: eight minutes.
+const MAX_ROUNDS: u32 = 20;
 
 #[derive(Debug)]
 struct Entry {
@@ -20,6 +22,8 @@ struct Entry {
     not_before: Duration,
     backoff: Backoff,
     cut: Cut,
+    /// How often even the reason alone was refused.
+    rounds: u32,
     sending: bool,
 }
 
@@ -47,6 +51,7 @@ impl Schedule {
             not_before: now,
             backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
             cut: Cut::Whole,
+            rounds: 0,
             sending: false,
         };
         self.entries.insert(place, entry);
@@ -83,11 +88,20 @@ impl Schedule {
         entry.due = (now + wait).max(entry.not_before);
     }
 
-    /// It was refused as it is: shorter at once. `None` when there is nothing shorter.
+    /// It was refused as it is: shorter at once. When there is nothing shorter it was not for its length: whole again
+    /// later. `None` when that was of no use for minutes.
     pub fn refused(&mut self, id: &JobId, now: Duration) -> Option<Cut> {
         let entry = self.returned(id)?;
-        entry.cut = entry.cut.next()?;
         entry.due = now;
+        entry.cut = match entry.cut.next() {
+            Some(shorter) => shorter,
+            None if entry.rounds < MAX_ROUNDS => {
+                entry.rounds += 1;
+                entry.due = now + entry.backoff.ceiling_step();
+                Cut::Whole
+            }
+            None => return None,
+        };
         Some(entry.cut)
     }
 
@@ -188,17 +202,24 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_result_gets_shorter_until_only_the_reason_is_left() {
+    fn a_refused_result_gets_shorter_and_later_is_tried_whole_again() {
         let mut schedule = Schedule::default();
         schedule.add(id("a"), at(0));
-        let mut cuts = Vec::new();
-        while let Some((id, cut)) = schedule.take_due(at(0)) {
+        let (mut cuts, mut now) = (Vec::new(), at(0));
+        while let Some(wake) = schedule.wake_at() {
+            now = now.max(wake);
+            let (id, cut) = schedule.take_due(now).unwrap();
             cuts.push(cut);
-            if schedule.refused(&id, at(0)).is_none() {
+            if schedule.refused(&id, now).is_none() {
                 schedule.settled(&id);
             }
         }
-        assert_eq!(cuts, [Cut::Whole, Cut::Short, Cut::Shorter, Cut::Reason]);
+        let ladder = [Cut::Whole, Cut::Short, Cut::Shorter, Cut::Reason];
+        assert!(
+            cuts.chunks(4).all(|round| round == ladder) && cuts.len() == 84,
+            "{cuts:?}"
+        );
+        assert!(now > at(400_000) && now < at(900_000), "{now:?}");
         assert!(schedule.is_empty() && schedule.sending == 0);
     }
 

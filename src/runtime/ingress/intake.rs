@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tracing::{debug, warn};
 
+use crate::backend::jobs::Page;
 use crate::backend::realtime::Change;
 use crate::domain::clock;
 use crate::domain::ids::JobId;
@@ -31,8 +32,8 @@ impl Ingress {
                 self.take_row(row, Way::Poll);
             }
         }
-        if let Some(Ok(rows)) = answers.page {
-            self.take_page(&rows);
+        if let Some(Ok(page)) = answers.page {
+            self.take_page(&page);
         }
         if let Some(Ok(statuses)) = answers.statuses {
             for (id, status) in statuses.iter().filter(|(_, status)| status.is_final()) {
@@ -41,9 +42,9 @@ impl Ingress {
         }
     }
 
-    fn take_page(&mut self, rows: &[Value]) {
+    fn take_page(&mut self, page: &Page) {
         let Some(mut sweep) = self.sweep.take() else { return };
-        for row in rows {
+        for row in &page.rows {
             if !sweep.wants_more() {
                 break;
             }
@@ -53,7 +54,7 @@ impl Ingress {
                 Taken::Nothing => {}
             }
         }
-        sweep.page_done(rows.len());
+        sweep.page_done(page.rows.len(), page.limit as usize);
         self.sweep = Some(sweep);
     }
 
@@ -65,6 +66,10 @@ impl Ingress {
             return self.feed.on(now, Event::Missed);
         }
         let row = Value::Object(change.record);
+        if self.switches.polling && matches!(judge(&row, &self.us), Verdict::Reject { .. }) {
+            debug!("A job event lacks something; asking for the row");
+            return self.feed.on(now, Event::Missed);
+        }
         if self.take_row(&row, Way::Push) == Taken::NoRoom {
             self.feed.on(now, Event::Refused);
         }
@@ -89,7 +94,7 @@ impl Ingress {
     }
 
     fn take_job(&mut self, job: Job, row: &Value, way: Way) -> Taken {
-        if self.queue.holds(&job.id) || self.bad.contains(&job.id) {
+        if self.queue.holds(&job.id) || self.avoided.contains(&job.id, self.now()) {
             debug!(job = %job.id, "Skipping duplicate gateway job");
             return Taken::Nothing;
         }
@@ -122,9 +127,11 @@ impl Ingress {
 
     /// Fails a row that is no job, so that whoever wrote it learns why.
     fn refuse(&mut self, id: JobId, reason: String, way: Way) {
-        if self.aside >= MAX_ASIDE || self.report.journal.is_some() || !self.bad.insert(id.clone()) {
+        let passed_over = self.avoided.contains(&id, self.now());
+        if self.aside >= MAX_ASIDE || self.report.journal.is_some() || passed_over {
             return;
         }
+        self.avoided.for_good(id.clone());
         self.rejected += 1;
         warn!(job = %id, reason, "Rejected malformed gateway job");
         let (worker, row) = (self.worker.clone(), id.clone());

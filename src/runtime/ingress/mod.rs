@@ -26,7 +26,7 @@ use crate::job::running::Running;
 use crate::job::worker::{Worked, Worker};
 use crate::runtime::feed::{Event, Feed, Outcome, Switches};
 use crate::runtime::ingress::queries::{Answers, Asking};
-use crate::runtime::reconcile::{KnownBad, Sweep};
+use crate::runtime::reconcile::{Avoided, Sweep};
 
 /// Jobs and payload bytes that may wait in memory.
 const MAX_WAITING: usize = 1_024;
@@ -118,7 +118,7 @@ pub struct Ingress {
     running: Running,
     working: Working,
     aside: usize,
-    bad: KnownBad,
+    avoided: Avoided,
     sweep: Option<Sweep>,
     resume_at: usize,
     claiming: bool,
@@ -159,7 +159,7 @@ impl Ingress {
             running: Running::default(),
             working: FuturesUnordered::new(),
             aside: 0,
-            bad: KnownBad::default(),
+            avoided: Avoided::default(),
             sweep: None,
             resume_at: 0,
             claiming: false,
@@ -263,10 +263,18 @@ impl Ingress {
             Place::Aside => self.aside -= 1,
         }
         match worked {
-            Worked::Finished | Worked::NotOurs => self.slot_freed(),
+            Worked::Finished => self.slot_freed(),
+            // Should the row still be queued, it must not come back at once, nor keep those behind it waiting.
+            Worked::NotOurs | Worked::Refused => {
+                if place == Place::Slot {
+                    let now = self.now();
+                    self.avoided.for_now(id.clone(), now);
+                }
+                self.slot_freed();
+            }
             // The row is still queued: the next reconcile brings it again, without a hot loop.
             Worked::NotClaimed(why) => {
-                self.bad.remove(id);
+                self.avoided.forget(id);
                 self.report.trouble = Some(why);
             }
             Worked::NotJournalled(why) => {

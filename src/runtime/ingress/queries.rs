@@ -6,6 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::backend::jobs::Page as Rows;
 use crate::backend::{BackendError, Jobs};
 use crate::domain::ids::JobId;
 use crate::domain::job::JobStatus;
@@ -20,7 +21,7 @@ pub(super) type Asking = BoxFuture<'static, Answers>;
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pub(super) cancels: Option<Result<Vec<Value>, BackendError>>,
-    pub(super) page: Option<Result<Vec<Value>, BackendError>>,
+    pub(super) page: Option<Result<Rows, BackendError>>,
     pub(super) statuses: Option<Result<Vec<(JobId, JobStatus)>, BackendError>>,
 }
 

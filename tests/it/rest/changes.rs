@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use gateway::control_plane::query::sql::SqlBuf;
+use gateway::control_plane::query::sql::{Dialect, SqlBuf};
+use gateway::control_plane::query::value::stored_now;
 use gateway::control_plane::registry::{GATEWAY_JOBS, TEAMS};
 use gateway::control_plane::store::{Change, ChangeFeed, ChangeOp, Position, Rows, Store};
 use serde_json::{Value, json};
@@ -156,6 +157,54 @@ async fn pruning_takes_what_is_old_and_keeps_what_is_recent() {
             .await
             .unwrap();
         assert_eq!(next(&mut feed, 1).await[0].op, ChangeOp::Update);
+    }
+}
+
+async fn logged_bytes(store: &Store) -> usize {
+    let mut sum = SqlBuf::new(store.dialect());
+    sum.push("SELECT CAST(coalesce(sum(octet_length(new)),0) AS text) FROM change_log");
+    store.read(sum).await.unwrap()[0].parse().unwrap()
+}
+
+#[tokio::test]
+async fn pruning_counts_bytes() {
+    for plane in Plane::both().await {
+        for size in [900_000, 900_000, 10, 900_000, 900_000] {
+            let mut job = plane.job(0);
+            job["payload"] = json!({"command": "x".repeat(size)});
+            plane.insert(Who::Operator(0), "gateway_jobs", &job).await;
+        }
+        assert_eq!(plane.store.prune_changes_over(9_000_000).await.unwrap(), 0);
+        plane.store.prune_changes_over(2_000_000).await.unwrap();
+        let left = logged_bytes(&plane.store).await;
+        assert!((1_800_000..=2_000_000).contains(&left), "{left}");
+        // Whatever the limit, the newest stays.
+        plane.store.prune_changes_over(1).await.unwrap();
+        assert!(logged_bytes(&plane.store).await > 900_000);
+    }
+}
+
+/// Also while there is always more to read.
+#[tokio::test]
+async fn a_flood_of_big_records_is_pruned_while_it_is_read() {
+    for plane in Plane::both().await {
+        let mut feed = plane.store.change_feed().await.unwrap();
+        let numbers = match plane.store.dialect() {
+            Dialect::Sqlite => {
+                "printf('%.*c',1000000,'x') FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<330) SELECT i FROM n)"
+            }
+            Dialect::Postgres => "repeat('x',1000000) FROM generate_series(1,330)",
+        };
+        let mut fill = SqlBuf::new(plane.store.dialect());
+        fill.push("INSERT INTO change_log (at,table_name,op,cut,new) SELECT '")
+            .push(&stored_now())
+            .push("','gateway_jobs','INSERT',1=0,")
+            .push(numbers);
+        plane.store.write(fill).await.unwrap();
+        // Until nothing more comes.
+        while tokio::time::timeout(Duration::from_secs(2), feed.next()).await.is_ok() {}
+        let left = logged_bytes(&plane.store).await;
+        assert!(left <= (256 + 32) * 1024 * 1024, "{left}");
     }
 }
 

@@ -63,6 +63,22 @@ async fn opening_again_keeps_the_data_and_a_newer_schema_is_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a file that somebody else wrote")]
+async fn a_file_that_is_no_database_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.txt");
+    std::fs::write(&path, "not a database ".repeat(100)).unwrap();
+    let refused = Store::open(&DatabaseUrl::Sqlite(path.clone())).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "the database file {} cannot be used: it is no SQLite database",
+            path.display()
+        )
+    );
+}
+
+#[tokio::test]
 async fn two_nodes_may_open_at_once() {
     let plane = Plane::postgres().await;
     let fresh = crate::support::postgres::TestDatabase::create().await;

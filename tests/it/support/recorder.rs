@@ -170,7 +170,7 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
 }
 
 fn refusal(status: u16) -> String {
-    let body = r#"{"message":"refused by the test"}"#;
+    let body = r#"{"code":"22P02","message":"refused by the test"}"#;
     format!(
         "HTTP/1.1 {status} Refused\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()

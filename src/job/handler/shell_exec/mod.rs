@@ -7,12 +7,10 @@ mod request;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use self::record::Record;
 use self::request::{Request, TimeLimit};
@@ -21,15 +19,12 @@ use crate::job::handler::{Context, ControlFacts, Identity, JobLife, StopReason};
 use crate::job::policy::{self, Access, Fact, GatewayFacts, ResourceFacts};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
-use crate::process::failure::SpawnError;
 use crate::process::mark;
-use crate::process::spawn::{Child, spawn};
+use crate::process::patience::{Unstarted, spawn_patiently};
 use crate::process::spec::Spec;
 
 /// Where every command starts.
 const WORKING_DIRECTORY: &str = "/";
-/// Pause before another attempt on a machine that is short of descriptors or processes.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What decides about a request.
 #[derive(Debug)]
@@ -150,7 +145,7 @@ async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) ->
         .args(["-lc", &admitted.command])
         .timeout(admitted.limit.value);
     spec.cwd = PathBuf::from(WORKING_DIRECTORY);
-    match start(&spec, admitted.limit.value, &life.stop).await {
+    match spawn_patiently(&spec, admitted.limit.value, &life.stop).await {
         Err(Unstarted::Stopped) => life.cancelled(),
         Err(Unstarted::Failed(error)) => JobOutcome::Completed {
             result: Record::unstarted(&error, began.elapsed()).into_result(admitted),
@@ -164,33 +159,6 @@ async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) ->
                 Ending::TimedOut { .. } | Ending::Stopped { .. } => drop(mark::kill_marked(&HashSet::from([id])).await),
             }
             ended(admitted, exit, life)
-        }
-    }
-}
-
-enum Unstarted {
-    Stopped,
-    Failed(SpawnError),
-}
-
-/// Starts the shell; a machine short of descriptors or processes is given as long as the command would get.
-async fn start(spec: &Spec, patience: Duration, stop: &CancellationToken) -> Result<Child, Unstarted> {
-    let began = Instant::now();
-    let mut waiting = false;
-    loop {
-        match spawn(spec.clone()) {
-            Ok(child) => return Ok(child),
-            Err(error) if error.is_shortage() && began.elapsed() < patience => {
-                if !waiting {
-                    tracing::warn!(%error, "cannot start a command now, trying again");
-                }
-                waiting = true;
-            }
-            Err(error) => return Err(Unstarted::Failed(error)),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Err(Unstarted::Stopped),
-            () = sleep(SHORTAGE_PAUSE) => {}
         }
     }
 }
@@ -250,7 +218,7 @@ mod tests {
                 full_control_enabled: true,
                 last_seen_at: Some(now),
                 machine_control_ready: true,
-                vm_id: None,
+                ..GatewayFacts::default()
             }),
             resource: Fact::Present(ResourceFacts {
                 id: "r".to_owned(),
