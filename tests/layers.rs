@@ -115,8 +115,8 @@ fn refusal(importer: &str, file: &str, imported: &str, rows: &BTreeMap<&str, u8>
     if importer == "provider" && imported == "process" && file != "provider/probe.rs" {
         return Some("only provider/probe.rs starts processes".to_owned());
     }
-    if imported == "process" && (file == "cli/exec.rs" || file.starts_with("cli/job")) {
-        return Some("`exec` and `job` write rows and watch them, nothing else".to_owned());
+    if imported == "process" && (file == "cli/exec.rs" || file.starts_with("cli/job") || file.starts_with("cli/run")) {
+        return Some("`exec`, `run` and `job` write rows and watch them, nothing else".to_owned());
     }
     (other >= own).then(|| format!("row {own} may not import row {other} (`{imported}`)"))
 }

@@ -7,10 +7,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::domain::secret::Secret;
 use crate::provider::ProviderId;
+use crate::provider::gemini;
 use crate::state::document::DocumentError;
 use crate::state::fs::{FsError, OwnerDir};
 use crate::state::provider_settings::{ProviderSettings, ProviderSettingsFile};
@@ -115,7 +116,11 @@ fn write_files(provider: ProviderId, settings: &ProviderSettings, home: &OwnerDi
         // All that it needs is in its variables and flags.
         ProviderId::ClaudeCode => Ok(()),
         ProviderId::Codex => keep(home, "config.toml", &codex_config(settings)),
-        ProviderId::Gemini => keep(&home.sub(".gemini")?, "settings.json", &gemini_settings().to_string()),
+        ProviderId::Gemini => keep(
+            &home.sub(".gemini")?,
+            "settings.json",
+            &gemini::settings::settings().to_string(),
+        ),
     }
 }
 
@@ -196,25 +201,6 @@ fn codex_address(url: &str) -> String {
     } else {
         format!("{bare}/v1")
     }
-}
-
-/// A key from the environment, no telemetry, no updates, few tries of its own.
-fn gemini_settings() -> Value {
-    json!({
-        "security": {
-            "auth": {"selectedType": "gemini-api-key"},
-            "folderTrust": {"enabled": false},
-            "environmentVariableRedaction": {"enabled": true, "blocked": ["GEMINI_API_KEY"]},
-        },
-        "general": {
-            "maxAttempts": 2,
-            "retryFetchErrors": false,
-            "enableAutoUpdate": false,
-            "enableAutoUpdateNotification": false,
-        },
-        "privacy": {"usageStatisticsEnabled": false},
-        "telemetry": {"enabled": false},
-    })
 }
 
 #[cfg(test)]

@@ -101,6 +101,7 @@ impl<'a> View<'a> {
         let first = one_line(lines.next().unwrap_or("(nothing)"));
         let more = match lines.count() {
             0 => String::new(),
+            1 => "  (+1 line)".to_owned(),
             more => format!("  (+{more} lines)"),
         };
         let room = LINE.saturating_sub(more.len());
