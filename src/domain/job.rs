@@ -53,6 +53,8 @@ pub enum JobKind {
     Diagnostic,
     /// `shell_exec`: run one command line.
     ShellExec,
+    /// `shell_session`: one action on a shell that outlives the job.
+    ShellSession,
     /// `subagent_cancel`: has its own query and never waits for a slot.
     SubagentCancel,
     /// Everything else, refused with a reason.
@@ -66,6 +68,7 @@ impl JobKind {
         match job_type {
             "diagnostic" => Self::Diagnostic,
             "shell_exec" => Self::ShellExec,
+            "shell_session" => Self::ShellSession,
             "subagent_cancel" => Self::SubagentCancel,
             other => Self::Unsupported(other.to_owned()),
         }
@@ -77,6 +80,7 @@ impl JobKind {
         match self {
             Self::Diagnostic => "diagnostic",
             Self::ShellExec => "shell_exec",
+            Self::ShellSession => "shell_session",
             Self::SubagentCancel => "subagent_cancel",
             Self::Unsupported(name) => name,
         }

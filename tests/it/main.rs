@@ -43,6 +43,7 @@ mod rest;
 mod runs_server;
 mod session;
 mod shell_exec;
+mod shell_session;
 mod state;
 mod supabase_js;
 mod support;

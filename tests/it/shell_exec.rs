@@ -12,6 +12,7 @@ use gateway::domain::escape::{json_chunks, json_len};
 use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::job::{Job, JobOutcome, JobStatus};
 use gateway::domain::secret::Secret;
+use gateway::job::handler::shell_session::Sessions;
 use gateway::job::handler::{Context, ControlFacts, Identity, InstallSwitch, JobLife, StopReason, shell_exec};
 use gateway::process::env::ChildEnv;
 use gateway::process::identity::alive;
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::support::eventually::{PATIENCE, eventually};
 
-fn environment() -> ChildEnv {
+pub(crate) fn environment() -> ChildEnv {
     let given = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/"),
@@ -38,7 +39,7 @@ fn environment() -> ChildEnv {
 }
 
 /// Nothing listens there: the handler needs the backend for its clock only.
-fn context(host_enabled: bool) -> Context {
+pub(crate) fn context(host_enabled: bool) -> Context {
     install_crypto();
     let (team_id, gateway_id) = (TeamId::new("t").unwrap(), GatewayId::new("g").unwrap());
     let endpoint = Endpoint::new("http://127.0.0.1:9", Secret::new("anon")).unwrap();
@@ -52,11 +53,12 @@ fn context(host_enabled: bool) -> Context {
             prober: Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
             picture: tokio::sync::watch::Sender::default().subscribe(),
         },
+        sessions: Sessions::default(),
     }
 }
 
 /// Everything allowed.
-fn facts() -> ControlFacts {
+pub(crate) fn facts() -> ControlFacts {
     let ready = json!({"ready": true});
     ControlFacts {
         gateway: Ok(Some(json!({
@@ -76,7 +78,7 @@ fn facts() -> ControlFacts {
 
 fn job(command: &str, timeout_ms: u64) -> Job {
     let row = json!({
-        "id": "j", "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "shell_exec",
+        "id": uuid::Uuid::new_v4(), "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "shell_exec",
         "payload": {"resource_id": "r", "command": command, "timeout_ms": timeout_ms},
         "created_at": "c", "updated_at": "u"
     });
@@ -95,7 +97,7 @@ async fn run_with(command: &str, timeout_ms: u64, life: &JobLife) -> JobOutcome 
 }
 
 /// The result column as the backend gets it.
-fn sent(outcome: &JobOutcome) -> Value {
+pub(crate) fn sent(outcome: &JobOutcome) -> Value {
     let result = Arc::new(outcome.result().clone());
     let bytes = json_chunks(Arc::clone(&result)).collect::<Vec<_>>().concat();
     assert_eq!(bytes.len() as u64, json_len(&result));

@@ -1,7 +1,9 @@
 //! One room per job type, and the few things a handler may use.
 
 pub mod diagnostic;
+mod gate;
 pub mod shell_exec;
+pub mod shell_session;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Jobs;
 use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
+use crate::job::handler::shell_session::Sessions;
 use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
 use crate::provider::Providers;
@@ -30,6 +33,8 @@ pub struct Context {
     pub child_env: ChildEnv,
     /// Agent CLIs of this host.
     pub providers: Providers,
+    /// Shells that outlive the jobs that opened them.
+    pub sessions: Sessions,
 }
 
 /// Who this gateway is.
@@ -161,6 +166,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match &job.kind {
         JobKind::Diagnostic => diagnostic::run(job, cx, life).await,
         JobKind::ShellExec => shell_exec::run(job, cx, life).await,
+        JobKind::ShellSession => shell_session::run(job, cx, life).await,
         JobKind::SubagentCancel | JobKind::Unsupported(_) => unsupported(job),
     }
 }
@@ -169,7 +175,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
 #[must_use]
 pub const fn needs_control(kind: &JobKind) -> bool {
     match kind {
-        JobKind::ShellExec => true,
+        JobKind::ShellExec | JobKind::ShellSession => true,
         JobKind::Diagnostic | JobKind::SubagentCancel | JobKind::Unsupported(_) => false,
     }
 }

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -17,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use self::record::Record;
 use self::request::{Request, TimeLimit};
 use crate::domain::job::{Job, JobOutcome, JobResult};
-use crate::job::handler::{Context, ControlFacts, Identity, JobLife, StopReason};
-use crate::job::policy::{self, Access, Fact, GatewayFacts, ResourceFacts};
+use crate::job::handler::gate::Gate;
+use crate::job::handler::{Context, JobLife, StopReason};
+use crate::job::policy::{self, Access};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
 use crate::process::failure::SpawnError;
@@ -30,16 +30,6 @@ use crate::process::spec::Spec;
 const WORKING_DIRECTORY: &str = "/";
 /// Pause before another attempt on a machine that is short of descriptors or processes.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-
-/// What decides about a request.
-#[derive(Debug)]
-struct Gate<'a> {
-    identity: &'a Identity,
-    gateway: Fact<GatewayFacts>,
-    resource: Fact<ResourceFacts>,
-    host_enabled: bool,
-    server_now: Timestamp,
-}
 
 /// A request that may run.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +45,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     if let Some(why) = life.stop_reason() {
         return not_begun(why, life);
     }
-    let gate = Gate::of(&cx.identity, life.control.as_deref(), cx);
+    let gate = Gate::of(cx, life);
     match admit(&Request::read(job), &gate) {
         Err(refused) => refused,
         Ok((resource_id, command, limit)) => {
@@ -79,33 +69,6 @@ fn not_begun(why: &StopReason, life: &JobLife) -> JobOutcome {
             [("cancelled", Value::Bool(true))],
         ),
         StopReason::Shutdown(_) => life.cancelled(),
-    }
-}
-
-impl<'a> Gate<'a> {
-    fn of(identity: &'a Identity, facts: Option<&ControlFacts>, cx: &Context) -> Self {
-        let (gateway, resource) = match facts {
-            None => (Fact::Unavailable, Fact::Unavailable),
-            Some(ControlFacts { gateway, resource }) => (
-                Fact::read(gateway, GatewayFacts::from_row),
-                Fact::read(resource, ResourceFacts::from_row),
-            ),
-        };
-        Self {
-            identity,
-            gateway,
-            resource,
-            host_enabled: cx.install_full_control.enabled(),
-            server_now: cx.backend.server_time(),
-        }
-    }
-
-    /// The resource asked for; a row with another id is no answer to the question.
-    fn resource(&self, id: &str) -> &Fact<ResourceFacts> {
-        match &self.resource {
-            Fact::Present(row) if row.id != id => &Fact::Absent,
-            answer @ (Fact::Present(_) | Fact::Absent | Fact::Unavailable) => answer,
-        }
     }
 }
 
@@ -225,6 +188,8 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::{GatewayId, TeamId};
+    use crate::job::handler::Identity;
+    use crate::job::policy::{Fact, GatewayFacts, ResourceFacts};
 
     fn job(payload: &Value, requested_via: Option<&str>) -> Job {
         let row = json!({
