@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::output::Color;
 use crate::cli::{
-    completions, control_plane, doctor, exec, full_control, help, job, login, logs, pair, start, status, stop, texts,
-    unpair, up,
+    completions, control_plane, doctor, exec, full_control, help, job, login, logs, pair, shell, start, status, stop,
+    texts, unpair, up,
 };
 
 /// The whole command line.
@@ -140,6 +140,8 @@ pub(crate) enum Command {
     Up(up::UpArgs),
     /// Run a command on a gateway and show its output
     Exec(exec::ExecArgs),
+    /// Open a shell on a gateway, on this terminal
+    Shell(shell::ShellArgs),
     /// Submit, list, show, watch and cancel jobs
     Job(job::JobArgs),
     /// Save an operator credential for exec and job

@@ -29,10 +29,10 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         "start, up: running, but still waiting for the control plane",
     ),
     (Exit::UNREACHABLE, "the control plane cannot be reached"),
-    (Exit::NOT_TAKEN, "exec, job: no gateway took the job"),
+    (Exit::NOT_TAKEN, "exec, shell, job: no gateway took the job"),
     (
         Exit::REFUSED,
-        "exec, job: refused by a layer of machine control (host, team or resource)",
+        "exec, shell, job: refused by machine control (host, team or resource)",
     ),
     (Exit::NO_CREDENTIAL, "not paired, or no operator credential"),
     (
@@ -46,7 +46,7 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     (Exit::TIMED_OUT, "exec, job: the command ran into its timeout"),
     (
         Exit::INTERRUPTED,
-        "interrupted; exec has cancelled its job, job watch leaves it alone",
+        "interrupted; exec and shell have ended what they ran, job watch has not",
     ),
 ];
 
@@ -56,7 +56,7 @@ pub(crate) fn table_text() -> String {
     for (exit, meaning) in TABLE {
         text.push_str(&format!("  {:>3}  {meaning}\n", exit.0));
     }
-    text.push_str("\n`gateway exec` otherwise exits with the code of the command it ran.\n");
+    text.push_str("\n`gateway exec` and `gateway shell` otherwise exit as what they ran did.\n");
     text
 }
 

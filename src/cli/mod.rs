@@ -28,6 +28,7 @@ mod plane;
 mod prompt;
 mod providers;
 mod refusal;
+mod shell;
 mod shell_words;
 mod stack;
 mod start;
@@ -146,6 +147,7 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Doctor(args) => doctor::run(args, cx).await,
         Command::Up(args) => up::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
+        Command::Shell(args) => shell::run(args, cx).await,
         Command::Job(args) => job::run(args, cx).await,
         Command::Login(args) => login::run(args, cx).await,
         Command::ControlPlane(args) => control_plane::run(args, cx).await,
@@ -170,6 +172,7 @@ impl Command {
             | Self::Start(_)
             | Self::Stop(_)
             | Self::Up(_)
+            | Self::Shell(_)
             | Self::Login(_)
             | Self::Completions(_)
             | Self::Help(_) => false,
@@ -189,6 +192,7 @@ impl Command {
             | Self::FullControl(_)
             | Self::Up(_)
             | Self::Exec(_)
+            | Self::Shell(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
@@ -208,6 +212,7 @@ impl Command {
             | Self::Status(_)
             | Self::Logs(_)
             | Self::FullControl(_)
+            | Self::Shell(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)

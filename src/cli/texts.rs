@@ -9,6 +9,7 @@ pub(crate) const TOP_TEMPLATE: &str = "\
 Try it on this machine:
   up             Run everything here: control plane and gateway, paired
   exec           Run a command on a gateway and show its output
+  shell          Open a shell on a gateway, on this terminal
 
 This host as a gateway:
   pair           Pair this host with a team, then start
@@ -56,6 +57,7 @@ Everything on one machine:
   gateway exec -- uname -a           run a command as a job, end to end
   gateway exec -- 'ls | wc -l'       one word is a shell command line
   gateway exec --timeout 5 -- make   124 when it takes longer
+  gateway shell                      a shell there, on this terminal
 
 A host joins a team:
   gateway pair CODE                  pairs, then starts in the background

@@ -16,6 +16,7 @@ mod backend_machine;
 mod backend_realtime;
 mod cli_help;
 mod cli_plane;
+mod cli_shell;
 mod cli_start;
 mod cli_state;
 mod cli_up;
