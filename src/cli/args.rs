@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::cli::output::Color;
 use crate::cli::{
     completions, control_plane, doctor, exec, fake_model, full_control, help, job, login, logs, pair, providers, run,
-    start, status, stop, texts, unpair, up, workspace,
+    shell, start, status, stop, texts, unpair, up, workspace,
 };
 
 /// The whole command line.
@@ -146,6 +146,8 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     /// Give an agent on a gateway a task and watch it
     Run(run::RunArgs),
+    /// Open a shell on a gateway, on this terminal
+    Shell(shell::ShellArgs),
     /// Submit, list, show, watch and cancel jobs
     Job(job::JobArgs),
     /// Save an operator credential for exec and job

@@ -32,8 +32,11 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         Exit::UNREACHABLE,
         "the control plane, or its database, cannot be reached",
     ),
-    (Exit::NOT_TAKEN, "exec, run, job: no gateway took the job"),
-    (Exit::REFUSED, "exec, run, job: refused by a layer of machine control"),
+    (Exit::NOT_TAKEN, "exec, run, shell, job: no gateway took the job"),
+    (
+        Exit::REFUSED,
+        "exec, run, shell, job: refused by a layer of machine control",
+    ),
     (Exit::NO_CREDENTIAL, "not paired, or no operator credential"),
     (
         Exit::WORK_CANCELLED,
@@ -49,7 +52,7 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     ),
     (
         Exit::INTERRUPTED,
-        "interrupted; exec and run have cancelled their job, job watch has not",
+        "interrupted; exec, run and shell have ended what they ran, job watch has not",
     ),
 ];
 
@@ -59,7 +62,7 @@ pub(crate) fn table_text() -> String {
     for (exit, meaning) in TABLE {
         text.push_str(&format!("  {:>3}  {meaning}\n", exit.0));
     }
-    text.push_str("\n`gateway exec` otherwise exits with the code of the command it ran.\n");
+    text.push_str("\n`gateway exec` and `gateway shell` otherwise exit as what they ran did.\n");
     text
 }
 

@@ -32,6 +32,7 @@ mod providers;
 mod refusal;
 mod run;
 mod secret_file;
+mod shell;
 mod shell_words;
 mod stack;
 mod start;
@@ -160,6 +161,7 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Up(args) => up::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
         Command::Run(args) => run::run(args, cx).await,
+        Command::Shell(args) => shell::run(args, cx).await,
         Command::Job(args) => job::run(args, cx).await,
         Command::Login(args) => login::run(args, cx).await,
         Command::ControlPlane(args) => control_plane::run(args, cx).await,
@@ -189,6 +191,7 @@ impl Command {
             | Self::Start(_)
             | Self::Stop(_)
             | Self::Up(_)
+            | Self::Shell(_)
             | Self::Login(_)
             | Self::Completions(_)
             | Self::Help(_) => false,
@@ -211,6 +214,7 @@ impl Command {
             | Self::Run(_)
             | Self::Providers(_)
             | Self::Workspace(_)
+            | Self::Shell(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
@@ -234,6 +238,7 @@ impl Command {
             | Self::Run(_)
             | Self::Providers(_)
             | Self::Workspace(_)
+            | Self::Shell(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)

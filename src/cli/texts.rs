@@ -10,6 +10,7 @@ Try it on this machine:
   up             Run everything here: control plane and gateway, paired
   exec           Run a command on a gateway and show its output
   run            Give an agent on a gateway a task and watch it
+  shell          Open a shell on a gateway, on this terminal
   fake-model     Serve a scripted model, to try the agents without an account
 
 This host as a gateway:
@@ -60,6 +61,7 @@ Everything on one machine:
   gateway exec -- uname -a           run a command as a job, end to end
   gateway exec -- 'ls | wc -l'       one word is a shell command line
   gateway exec --timeout 5 -- make   124 when it takes longer
+  gateway shell                      a shell there, on this terminal
 
 Agents:
   gateway providers list             what is installed here, and how it is

@@ -58,6 +58,8 @@ pub enum JobKind {
     ModelRun,
     /// `subagent_run`: one turn of an agent.
     SubagentRun,
+    /// `shell_session`: one action on a shell that outlives the job.
+    ShellSession,
     /// `subagent_cancel`: has its own query and never waits for a slot.
     SubagentCancel,
     /// Everything else, refused with a reason.
@@ -73,6 +75,7 @@ impl JobKind {
             "shell_exec" => Self::ShellExec,
             "model_run" => Self::ModelRun,
             "subagent_run" => Self::SubagentRun,
+            "shell_session" => Self::ShellSession,
             "subagent_cancel" => Self::SubagentCancel,
             other => Self::Unsupported(other.to_owned()),
         }
@@ -86,6 +89,7 @@ impl JobKind {
             Self::ShellExec => "shell_exec",
             Self::ModelRun => "model_run",
             Self::SubagentRun => "subagent_run",
+            Self::ShellSession => "shell_session",
             Self::SubagentCancel => "subagent_cancel",
             Self::Unsupported(name) => name,
         }
@@ -253,6 +257,7 @@ impl JobOutcome {
             (
                 JobKind::Diagnostic
                 | JobKind::ShellExec
+                | JobKind::ShellSession
                 | JobKind::ModelRun
                 | JobKind::SubagentRun
                 | JobKind::SubagentCancel

@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod decoder;
 pub mod escape;
 pub mod ids;
 pub mod job;

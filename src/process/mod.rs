@@ -15,6 +15,7 @@ pub mod exit;
 pub mod failure;
 mod group;
 pub mod identity;
+pub mod interactive;
 pub mod lines;
 pub mod mark;
 pub mod patience;

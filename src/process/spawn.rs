@@ -65,7 +65,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
         .map_err(|error| failure::explain(&spec, error))?;
     Ok(Child {
-        group: Group(Some(pid)),
+        group: Group::of(pid),
         child,
         identity: ProcessIdentity::of_leader(pid),
         stdin: spec.stdin,
@@ -243,11 +243,21 @@ impl End {
 
 /// The group of a child whose leader is not reaped yet.
 #[derive(Debug)]
-struct Group(Option<Pid>);
+pub(super) struct Group(Option<Pid>);
 
 impl Group {
+    /// The group that `leader` leads.
+    pub(super) const fn of(leader: Pid) -> Self {
+        Self(Some(leader))
+    }
+
+    /// Its number, as long as that is certainly its.
+    pub(super) const fn id(&self) -> Option<Pid> {
+        self.0
+    }
+
     /// The leader is reaped: from here on the number may be given to somebody else.
-    const fn release(&mut self) {
+    pub(super) const fn release(&mut self) {
         self.0 = None;
     }
 }

@@ -17,6 +17,7 @@ use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
 use crate::job::agent::Agents;
 use crate::job::handler::active::ActiveRuns;
+use crate::job::handler::shell_session::Sessions;
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
@@ -146,6 +147,7 @@ impl Gateway {
             active: ActiveRuns::default(),
             workspaces: Workspaces::new(plan.dir),
             homes: Homes::new(plan.dir),
+            sessions: Sessions::noted_in(Arc::clone(plan.dir)),
         };
         let about = About {
             backend_url: plan.backend.url,
@@ -178,6 +180,8 @@ impl Gateway {
         if let Err(error) = recovery::from_journal(&self.journal, &reports).await {
             return WorkEnd::Fault(error.to_string());
         }
+        let sessions = self.context.sessions.clone();
+        sessions.end_leftovers().await;
         let (notes, notes_seen) = mpsc::channel(MAILBOX);
         let (asked, asked_seen) = mpsc::channel(MAILBOX);
         let (orders, orders_seen) = mpsc::channel(MAILBOX);
@@ -200,12 +204,19 @@ impl Gateway {
         let status = lines.status.clone();
         let supervisor = Supervisor::new(self.about.clone(), lines, settings.shutdown_grace);
         let mut tasks = self.spawn_followers(notes, asked, worker);
-        let (end, abandoned) = supervisor.run(&mut tasks, signals).await;
-        if abandoned {
-            // A third signal: what is not done within a second is left to the next start.
-            drop(tokio::time::timeout(ABANDON_BOUND, take_down(tasks, &status)).await);
-        } else {
+        let (end, shutdown) = supervisor.run(&mut tasks, signals).await;
+        // No job is left that could open another.
+        let farewell = async {
+            sessions
+                .close_all(&format!("gateway_shutdown_{}", shutdown.cause()))
+                .await;
             take_down(tasks, &status).await;
+        };
+        if shutdown.abandoned() {
+            // A third signal: what is not done within a second is left to the next start.
+            drop(tokio::time::timeout(ABANDON_BOUND, farewell).await);
+        } else {
+            farewell.await;
         }
         end
     }

@@ -203,6 +203,7 @@ pub fn judge(row: &Value, us: &Identity) -> Verdict {
             JobKind::SubagentCancel => Verdict::Cancel(Box::new(job)),
             JobKind::Diagnostic
             | JobKind::ShellExec
+            | JobKind::ShellSession
             | JobKind::ModelRun
             | JobKind::SubagentRun
             | JobKind::Unsupported(_) => Verdict::Ours(Box::new(job)),

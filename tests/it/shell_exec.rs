@@ -25,7 +25,7 @@ use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::fake_agent::{self, FakeDriver};
 use crate::support::handler::{self, Parts};
 
-fn environment() -> ChildEnv {
+pub(crate) fn environment() -> ChildEnv {
     let given = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/"),
@@ -39,7 +39,7 @@ fn environment() -> ChildEnv {
 }
 
 /// Nothing listens there: the handler needs the backend for its clock only.
-fn context(host_enabled: bool) -> Context {
+pub(crate) fn context(host_enabled: bool) -> Context {
     install_crypto();
     let endpoint = Endpoint::new("http://127.0.0.1:9", Secret::new("anon")).unwrap();
     let client = Client::new(Http::new(endpoint).unwrap(), Auth::fixed(Secret::new("token")));
@@ -59,7 +59,7 @@ fn context(host_enabled: bool) -> Context {
 }
 
 /// Everything allowed.
-fn facts() -> ControlFacts {
+pub(crate) fn facts() -> ControlFacts {
     let ready = json!({"ready": true});
     ControlFacts {
         gateway: Ok(Some(json!({
@@ -79,7 +79,7 @@ fn facts() -> ControlFacts {
 
 fn job(command: &str, timeout_ms: u64) -> Job {
     let row = json!({
-        "id": "j", "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "shell_exec",
+        "id": uuid::Uuid::new_v4(), "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "shell_exec",
         "payload": {"resource_id": "r", "command": command, "timeout_ms": timeout_ms},
         "created_at": "c", "updated_at": "u"
     });
@@ -98,7 +98,7 @@ async fn run_with(command: &str, timeout_ms: u64, life: &JobLife) -> JobOutcome 
 }
 
 /// The result column as the backend gets it.
-fn sent(outcome: &JobOutcome) -> Value {
+pub(crate) fn sent(outcome: &JobOutcome) -> Value {
     let result = Arc::new(outcome.result().clone());
     let bytes = json_chunks(Arc::clone(&result)).collect::<Vec<_>>().concat();
     assert_eq!(bytes.len() as u64, json_len(&result));

@@ -3,8 +3,10 @@
 pub mod active;
 mod agents;
 pub mod diagnostic;
+mod gate;
 pub mod model_run;
 pub mod shell_exec;
+pub mod shell_session;
 mod subagent_cancel;
 mod subagent_run;
 
@@ -20,6 +22,7 @@ use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
 use crate::job::agent::Agents;
 use crate::job::handler::active::ActiveRuns;
+use crate::job::handler::shell_session::Sessions;
 use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
 use crate::provider::Providers;
@@ -51,6 +54,8 @@ pub struct Context {
     pub workspaces: Workspaces,
     /// Homes and settings of agent CLIs.
     pub homes: Homes,
+    /// Shells that outlive the jobs that opened them.
+    pub sessions: Sessions,
 }
 
 /// Who this gateway is.
@@ -199,6 +204,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match &job.kind {
         JobKind::Diagnostic => diagnostic::run(job, cx, life).await,
         JobKind::ShellExec => shell_exec::run(job, cx, life).await,
+        JobKind::ShellSession => shell_session::run(job, cx, life).await,
         JobKind::ModelRun => Box::pin(model_run::run(job, cx, life)).await,
         JobKind::SubagentRun => Box::pin(subagent_run::run(job, cx, life)).await,
         JobKind::SubagentCancel => subagent_cancel::run(job, cx, life).await,
@@ -210,7 +216,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
 #[must_use]
 pub const fn needs_control(kind: &JobKind) -> bool {
     match kind {
-        JobKind::ShellExec | JobKind::SubagentRun => true,
+        JobKind::ShellExec | JobKind::ShellSession | JobKind::SubagentRun => true,
         JobKind::Diagnostic | JobKind::ModelRun | JobKind::SubagentCancel | JobKind::Unsupported(_) => false,
     }
 }

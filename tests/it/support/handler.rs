@@ -7,6 +7,7 @@ use gateway::backend::{Client, Jobs, Runs};
 use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::job::agent::Agents;
 use gateway::job::handler::active::ActiveRuns;
+use gateway::job::handler::shell_session::Sessions;
 use gateway::job::handler::{Context, Identity, InstallSwitch};
 use gateway::process::env::ChildEnv;
 use gateway::provider::Providers;
@@ -42,5 +43,6 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
         active: ActiveRuns::default(),
         workspaces: Workspaces::new(&dir),
         homes: Homes::new(&dir),
+        sessions: Sessions::default(),
     }
 }

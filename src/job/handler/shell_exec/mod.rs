@@ -8,15 +8,15 @@ mod request;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use self::record::Record;
 use self::request::{Request, TimeLimit};
 use crate::domain::job::{Job, JobOutcome, JobResult};
-use crate::job::handler::{Context, ControlFacts, Identity, JobLife, StopReason};
-use crate::job::policy::{self, Access, Fact, GatewayFacts, ResourceFacts};
+use crate::job::handler::gate::Gate;
+use crate::job::handler::{Context, JobLife, StopReason};
+use crate::job::policy::{self, Access};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
 use crate::process::mark;
@@ -25,16 +25,6 @@ use crate::process::spec::Spec;
 
 /// Where every command starts.
 const WORKING_DIRECTORY: &str = "/";
-
-/// What decides about a request.
-#[derive(Debug)]
-struct Gate<'a> {
-    identity: &'a Identity,
-    gateway: Fact<GatewayFacts>,
-    resource: Fact<ResourceFacts>,
-    host_enabled: bool,
-    server_now: Timestamp,
-}
 
 /// A request that may run.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +40,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     if let Some(why) = life.stop_reason() {
         return not_begun(why, life);
     }
-    let gate = Gate::of(&cx.identity, life.control.as_deref(), cx);
+    let gate = Gate::of(cx, life);
     match admit(&Request::read(job), &gate) {
         Err(refused) => refused,
         Ok((resource_id, command, limit)) => {
@@ -74,33 +64,6 @@ fn not_begun(why: &StopReason, life: &JobLife) -> JobOutcome {
             [("cancelled", Value::Bool(true))],
         ),
         StopReason::Shutdown(_) => life.cancelled(),
-    }
-}
-
-impl<'a> Gate<'a> {
-    fn of(identity: &'a Identity, facts: Option<&ControlFacts>, cx: &Context) -> Self {
-        let (gateway, resource) = match facts {
-            None => (Fact::Unavailable, Fact::Unavailable),
-            Some(ControlFacts { gateway, resource }) => (
-                Fact::read(gateway, GatewayFacts::from_row),
-                Fact::read(resource, ResourceFacts::from_row),
-            ),
-        };
-        Self {
-            identity,
-            gateway,
-            resource,
-            host_enabled: cx.install_full_control.enabled(),
-            server_now: cx.backend.server_time(),
-        }
-    }
-
-    /// The resource asked for; a row with another id is no answer to the question.
-    fn resource(&self, id: &str) -> &Fact<ResourceFacts> {
-        match &self.resource {
-            Fact::Present(row) if row.id != id => &Fact::Absent,
-            answer @ (Fact::Present(_) | Fact::Absent | Fact::Unavailable) => answer,
-        }
     }
 }
 
@@ -193,6 +156,8 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::{GatewayId, TeamId};
+    use crate::job::handler::Identity;
+    use crate::job::policy::{Fact, GatewayFacts, ResourceFacts};
 
     fn job(payload: &Value, requested_via: Option<&str>) -> Job {
         let row = json!({
