@@ -2,6 +2,7 @@
 //! subagent, run and job never disagree.
 
 mod accept;
+mod envelope;
 mod finalize;
 mod start;
 mod withdraw;
@@ -14,7 +15,8 @@ use crate::control_plane::store::Rows;
 
 pub(super) use accept::allocate;
 pub use accept::{Accept, accept};
-pub use finalize::{Envelope, FinalStatus, Finalize, Finalized, finalize};
+pub use envelope::{ContentType, Envelope};
+pub use finalize::{FinalStatus, Finalize, Finalized, finalize};
 pub use start::{Start, StartRefused, Started, start};
 pub use withdraw::{Withdraw, withdraw};
 

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::finalize::{ContentType, Envelope, FinalStatus, Finalize, end_run};
+use super::envelope::{ContentType, Envelope};
+use super::finalize::{FinalStatus, Finalize, end_run};
 use crate::control_plane::problem::Problem;
 use crate::control_plane::query::value::stored_time;
 use crate::control_plane::registry::GATEWAY_JOBS;

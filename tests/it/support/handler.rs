@@ -33,7 +33,7 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
     let rest = parts.client.rest();
     let enabled = parts.host_enabled;
     Context {
-        backend: Jobs::new(rest.clone(), team_id.clone(), gateway_id.clone()),
+        backend: Jobs::new(rest, team_id.clone(), gateway_id.clone()),
         runs: Runs::new(parts.client, team_id.clone(), gateway_id.clone()),
         identity: Identity { gateway_id, team_id },
         install_full_control: InstallSwitch::new(move || enabled),

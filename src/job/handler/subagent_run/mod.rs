@@ -7,6 +7,7 @@ mod config;
 mod events;
 mod finish;
 mod metadata;
+mod refused;
 mod target;
 
 use serde_json::{Value, json};
@@ -15,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use self::config::{Ask, Config};
 use self::events::Inlet;
 use self::finish::Stopped;
-use self::target::{FullControl, Refused, Target};
+use self::refused::Refused;
+use self::target::{FullControl, Target};
 
 pub(super) use self::target::{ask, members, text as trimmed};
 use crate::backend::runs::Inserted;
