@@ -52,7 +52,7 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     ),
     (
         Exit::INTERRUPTED,
-        "interrupted; exec, run and shell have ended what they ran, job watch has not",
+        "interrupted; exec, run and shell ended what they ran, job watch did not",
     ),
 ];
 

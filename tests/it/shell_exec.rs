@@ -358,11 +358,11 @@ mod linux {
         if !alone("shell_exec::linux::a_shortage_of_descriptors_is_waited_out").await {
             return;
         }
+        let (job, cx, life) = (job("echo hi", 20_000), context(true), life());
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
         let mut hoard: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
-        let life = life();
-        let outcome = tokio::join!(biased; run_with("echo hi", 20_000, &life), async {
+        let outcome = tokio::join!(biased; shell_exec::run(&job, &cx, &life), async {
             assert!(life.process().borrow().is_none(), "no descriptor is left to start with");
             timeout(Duration::from_millis(150), life.process().changed()).await.unwrap_err();
             hoard.clear();
