@@ -10,7 +10,7 @@
 //! | 2 | [`state`], [`backend`], [`process`] |
 //! | 3 | [`provider`] |
 //! | 4 | [`job`] |
-//! | 5 | [`control_plane`] (rows 0-1 only: it is the other end of the wire) |
+//! | 5 | [`control_plane`], [`fake_model`] (rows 0-1 only: they are the other end of a wire) |
 //! | 6 | [`runtime`] |
 //! | 7 | [`cli`] |
 
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod control_plane;
 pub mod domain;
+pub mod fake_model;
 pub mod job;
 pub mod process;
 pub mod provider;

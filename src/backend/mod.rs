@@ -14,6 +14,7 @@ pub mod http;
 pub mod jobs;
 pub mod realtime;
 pub mod rest;
+pub mod runs;
 
 pub use auth::{Auth, StoreError, StoreGuard, TokenStore, Tokens};
 pub use client::Client;
@@ -23,3 +24,4 @@ pub use http::{Endpoint, Http};
 pub use jobs::Jobs;
 pub use realtime::{Realtime, RealtimeEvent};
 pub use rest::Rest;
+pub use runs::Runs;

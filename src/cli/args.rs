@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::output::Color;
 use crate::cli::{
-    completions, control_plane, doctor, exec, full_control, help, job, login, logs, pair, start, status, stop, texts,
-    unpair, up,
+    completions, control_plane, doctor, exec, fake_model, full_control, help, job, login, logs, pair, providers, run,
+    shell, start, status, stop, texts, unpair, up, workspace,
 };
 
 /// The whole command line.
@@ -136,16 +136,26 @@ pub(crate) enum Command {
     FullControl(full_control::FullControlArgs),
     /// Examine this host and say what to mend
     Doctor(doctor::DoctorArgs),
+    /// Show and set up the agent CLIs of this host
+    Providers(providers::ProvidersArgs),
+    /// Say where agents may work on this host
+    Workspace(workspace::WorkspaceArgs),
     /// Run everything on this machine: control plane and gateway, paired
     Up(up::UpArgs),
     /// Run a command on a gateway and show its output
     Exec(exec::ExecArgs),
+    /// Give an agent on a gateway a task and watch it
+    Run(run::RunArgs),
+    /// Open a shell on a gateway, on this terminal
+    Shell(shell::ShellArgs),
     /// Submit, list, show, watch and cancel jobs
     Job(job::JobArgs),
     /// Save an operator credential for exec and job
     Login(login::LoginArgs),
     /// Serve and administer a control plane
     ControlPlane(control_plane::ControlPlaneArgs),
+    /// Serve a scripted model, to try the agents without an account
+    FakeModel(fake_model::FakeModelArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Explain a command or a topic

@@ -206,6 +206,19 @@ fn print_providers(examined: &Examined, cx: &Context) {
         cx.out.line(&line);
     }
     examined.warn_if_none_usable("providers", cx);
+    let lines = match providers::doctor_lines(examined, cx) {
+        Ok(lines) => lines,
+        Err(error) => {
+            return cx
+                .out
+                .fault(&error.message, &Details::new().maybe("Details", error.detail));
+        }
+    };
+    cx.out.line("Provider homes:");
+    for (provider, home, allow_root) in lines {
+        let root = if allow_root { "; may act freely as root" } else { "" };
+        cx.out.line(&format!("  - {}: {home}{root}", provider.wire()));
+    }
 }
 
 fn print_checks(checks: &[Check], paired: &str, session: Option<&Session>, cx: &Context) {
@@ -230,6 +243,20 @@ fn print_checks(checks: &[Check], paired: &str, session: Option<&Session>, cx: &
     }
 }
 
+/// Home and root's leave of each provider; null where the settings cannot be read.
+fn settings_document(examined: &Examined, cx: &Context) -> Value {
+    let lines = providers::doctor_lines(examined, cx);
+    let entry = |(provider, home, allow_root): (crate::provider::ProviderId, String, bool)| {
+        (
+            provider.wire().to_owned(),
+            json!({"home": home, "allow_root": allow_root}),
+        )
+    };
+    lines.map_or(Value::Null, |lines| {
+        Value::Object(lines.into_iter().map(entry).collect())
+    })
+}
+
 fn document(checks: &[Check], examined: &Examined, usable: bool, cx: &Context) -> Value {
     let checks: Vec<Value> = checks
         .iter()
@@ -244,5 +271,6 @@ fn document(checks: &[Check], examined: &Examined, usable: bool, cx: &Context) -
         "state_directory": cx.paths.dir,
         "checks": checks,
         "providers": examined.document(),
+        "provider_settings": settings_document(examined, cx),
     })
 }

@@ -32,10 +32,10 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         Exit::UNREACHABLE,
         "the control plane, or its database, cannot be reached",
     ),
-    (Exit::NOT_TAKEN, "exec, job: no gateway took the job"),
+    (Exit::NOT_TAKEN, "exec, run, shell, job: no gateway took the job"),
     (
         Exit::REFUSED,
-        "exec, job: refused by a layer of machine control (host, team or resource)",
+        "exec, run, shell, job: refused by a layer of machine control",
     ),
     (Exit::NO_CREDENTIAL, "not paired, or no operator credential"),
     (
@@ -46,10 +46,13 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
         Exit::STILL_RUNNING,
         "still running: could not be ended, or (start) does not answer",
     ),
-    (Exit::TIMED_OUT, "exec, job: the command ran into its timeout"),
+    (
+        Exit::TIMED_OUT,
+        "exec, run, job: the command or the agent ran into its timeout",
+    ),
     (
         Exit::INTERRUPTED,
-        "interrupted; exec has cancelled its job, job watch leaves it alone",
+        "interrupted; exec, run and shell ended what they ran, job watch did not",
     ),
 ];
 
@@ -59,7 +62,7 @@ pub(crate) fn table_text() -> String {
     for (exit, meaning) in TABLE {
         text.push_str(&format!("  {:>3}  {meaning}\n", exit.0));
     }
-    text.push_str("\n`gateway exec` otherwise exits with the code of the command it ran.\n");
+    text.push_str("\n`gateway exec` and `gateway shell` otherwise exit as what they ran did.\n");
     text
 }
 

@@ -93,7 +93,8 @@ fn warn_truncated(row: &Value, out: &Output) {
     }
 }
 
-fn failed(row: &Value) -> CliError {
+/// Why a job failed, for people.
+pub(crate) fn failed(row: &Value) -> CliError {
     match refusal::of_row(row) {
         Some(refusal) => {
             let message = format!("Refused by the {} layer of machine control.", refusal.layer.name());

@@ -1,8 +1,7 @@
 //! `gateway login`: an operator credential, apart from the gateway's own session.
 
 use std::io::{IsTerminal as _, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -12,13 +11,9 @@ use crate::cli::exit::Exit;
 use crate::cli::operator::Operator;
 use crate::cli::output::Details;
 use crate::cli::prompt;
+use crate::cli::secret_file;
 use crate::domain::secret::Secret;
 use crate::state::operator;
-
-/// Permission bits of everybody but the owner.
-const OTHERS: u32 = 0o077;
-/// Longest token.
-const MAX_TOKEN: u64 = 64 * 1024;
 
 /// Options of `login`.
 #[derive(Debug, Args)]
@@ -83,7 +78,7 @@ fn address(args: &LoginArgs, cx: &Context) -> Result<(String, Secret), CliError>
 
 fn token(args: &LoginArgs, cx: &Context) -> Result<Secret, CliError> {
     if let Some(path) = &args.token_file {
-        return read_file(path, cx);
+        return secret_file::read(path, "token", cx);
     }
     if let Some(token) = cx.env.get("GATEWAY_TOKEN") {
         return Ok(Secret::new(token));
@@ -94,31 +89,8 @@ fn token(args: &LoginArgs, cx: &Context) -> Result<Secret, CliError> {
     let mut text = String::new();
     std::io::stdin()
         .lock()
-        .take(MAX_TOKEN)
+        .take(secret_file::LONGEST)
         .read_to_string(&mut text)
         .map_err(|error| CliError::failed("The token could not be read.").detail(error.to_string()))?;
-    Ok(Secret::new(text.trim()))
-}
-
-/// Reads a token file, and warns when the token is no secret on this machine.
-fn read_file(path: &Path, cx: &Context) -> Result<Secret, CliError> {
-    let unreadable = |error: std::io::Error| {
-        CliError::failed("The token file cannot be read.").detail(format!("{}: {error}", path.display()))
-    };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-    if mode & OTHERS != 0 {
-        let path = path.display();
-        let details = Details::new()
-            .add("File", format!("{path} (mode {:04o})", mode & 0o7777))
-            .add(
-                "Next",
-                format!("chmod 600 {path}; or a new token, if somebody may have seen this one"),
-            );
-        cx.out
-            .warn("Other users of this machine may read the token file.", &details);
-    }
-    file.take(MAX_TOKEN).read_to_string(&mut text).map_err(unreadable)?;
     Ok(Secret::new(text.trim()))
 }

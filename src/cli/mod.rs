@@ -10,9 +10,11 @@ mod duration;
 mod error;
 mod exec;
 mod exit;
+mod fake_model;
 mod foreground;
 mod full_control;
 mod help;
+mod interrupt;
 mod job;
 mod job_result;
 mod launch;
@@ -28,6 +30,9 @@ mod plane;
 mod prompt;
 mod providers;
 mod refusal;
+mod run;
+mod secret_file;
+mod shell;
 mod shell_words;
 mod stack;
 mod start;
@@ -39,6 +44,7 @@ mod times;
 mod unpair;
 mod up;
 mod watcher;
+mod workspace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -150,11 +156,16 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Logs(args) => logs::run(args, cx).await,
         Command::FullControl(args) => full_control::run(args, cx).await,
         Command::Doctor(args) => doctor::run(args, cx).await,
+        Command::Providers(args) => providers::run(args, cx).await,
+        Command::Workspace(args) => workspace::run(args, cx),
         Command::Up(args) => up::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
+        Command::Run(args) => run::run(args, cx).await,
+        Command::Shell(args) => shell::run(args, cx).await,
         Command::Job(args) => job::run(args, cx).await,
         Command::Login(args) => login::run(args, cx).await,
         Command::ControlPlane(args) => control_plane::run(args, cx).await,
+        Command::FakeModel(args) => fake_model::run(args, cx).await,
         Command::Completions(args) => completions::run(args, &cx.out),
         Command::Help(args) => help::run(args, &cx.out),
     }
@@ -168,14 +179,19 @@ impl Command {
             Self::FullControl(args) => args.json.json,
             Self::Doctor(args) => args.json.json,
             Self::Exec(args) => args.json.json,
+            Self::Run(args) => args.json.json,
+            Self::Providers(args) => args.json(),
+            Self::Workspace(args) => args.json(),
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
             Self::Logs(args) => args.json,
+            Self::FakeModel(args) => args.json.json,
             Self::Pair(_)
             | Self::Unpair(_)
             | Self::Start(_)
             | Self::Stop(_)
             | Self::Up(_)
+            | Self::Shell(_)
             | Self::Login(_)
             | Self::Completions(_)
             | Self::Help(_) => false,
@@ -195,9 +211,14 @@ impl Command {
             | Self::FullControl(_)
             | Self::Up(_)
             | Self::Exec(_)
+            | Self::Run(_)
+            | Self::Providers(_)
+            | Self::Workspace(_)
+            | Self::Shell(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
+            | Self::FakeModel(_)
             | Self::Completions(_)
             | Self::Help(_) => None,
         }
@@ -214,9 +235,14 @@ impl Command {
             | Self::Status(_)
             | Self::Logs(_)
             | Self::FullControl(_)
+            | Self::Run(_)
+            | Self::Providers(_)
+            | Self::Workspace(_)
+            | Self::Shell(_)
             | Self::Job(_)
             | Self::Login(_)
             | Self::ControlPlane(_)
+            | Self::FakeModel(_)
             | Self::Completions(_)
             | Self::Help(_) => false,
         }

@@ -143,6 +143,11 @@ impl Output {
         self.json
     }
 
+    /// Whether more details are wanted.
+    pub(crate) const fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Whether the reader of stdout went away.
     pub(crate) fn stdout_gone(&self) -> bool {
         self.stdout_gone.get()
@@ -189,6 +194,30 @@ impl Output {
         use std::io::IsTerminal as _;
         if !self.json && std::io::stderr().is_terminal() {
             self.err(&format!("{DIM}{line}{DIM:#}\n"));
+        }
+    }
+
+    /// A line beside what is asked for, on stderr: for people, also when stdout goes elsewhere.
+    pub(crate) fn aside(&self, line: &str) {
+        if !self.json {
+            self.err(&format!("{DIM}{line}{DIM:#}\n"));
+        }
+    }
+
+    /// The same for something that went wrong and does not end the command.
+    pub(crate) fn aside_fault(&self, line: &str) {
+        if !self.json {
+            self.err(&format!("{YELLOW}{line}{YELLOW:#}\n"));
+        }
+    }
+
+    /// `OK message` on stderr, where stdout holds what was asked for.
+    pub(crate) fn aside_ok(&self, message: &str, details: &Details) {
+        if !self.json {
+            self.err(&format!(
+                "{GREEN}OK{GREEN:#} {message}\n{}",
+                details.render(self.verbose, DIM)
+            ));
         }
     }
 

@@ -19,6 +19,15 @@ pub(crate) async fn gateway(operator: &Operator, wanted: Option<&str>, cx: &Cont
     pick_gateway(&operator.gateways().await?, wanted, own.as_deref())
 }
 
+/// As [`gateway`], with all that is known of it.
+pub(crate) async fn gateway_row(operator: &Operator, wanted: Option<&str>, cx: &Context) -> Result<Value, CliError> {
+    let own = own_gateway(operator, cx);
+    let mut gateways = operator.gateways().await?;
+    let id = pick_gateway(&gateways, wanted, own.as_deref())?;
+    let at = gateways.iter().position(|row| text(row, "id") == Some(id.as_str()));
+    Ok(at.map(|at| gateways.swap_remove(at)).unwrap_or_default())
+}
+
 /// Chooses a gateway and a remote shell of it, in one round trip.
 pub(crate) async fn shell(operator: &Operator, wanted: Option<&str>, cx: &Context) -> Result<Target, CliError> {
     let own = own_gateway(operator, cx);

@@ -9,6 +9,9 @@ pub(crate) const TOP_TEMPLATE: &str = "\
 Try it on this machine:
   up             Run everything here: control plane and gateway, paired
   exec           Run a command on a gateway and show its output
+  run            Give an agent on a gateway a task and watch it
+  shell          Open a shell on a gateway, on this terminal
+  fake-model     Serve a scripted model, to try the agents without an account
 
 This host as a gateway:
   pair           Pair this host with a team, then start
@@ -18,6 +21,8 @@ This host as a gateway:
   status         Show whether the gateway runs and how it is
   logs           Show the gateway's log
   full-control   Show or change machine control of this host
+  providers      Show and set up the agent CLIs of this host
+  workspace      Say where agents may work on this host
   doctor         Examine this host and say what to mend
 
 Jobs, as an operator:
@@ -56,6 +61,15 @@ Everything on one machine:
   gateway exec -- uname -a           run a command as a job, end to end
   gateway exec -- 'ls | wc -l'       one word is a shell command line
   gateway exec --timeout 5 -- make   124 when it takes longer
+  gateway shell                      a shell there, on this terminal
+
+Agents:
+  gateway providers list             what is installed here, and how it is
+  gateway workspace add ~/code       agents may work there
+  gateway run \"Explain this\"         watched live
+  gateway run --resume \"And why?\"    the same agent, the same session
+  gateway run --full-control --cwd ~/code/app \"Make the tests pass\"
+  git diff | gateway run -           the prompt from stdin
 
 A host joins a team:
   gateway pair CODE                  pairs, then starts in the background

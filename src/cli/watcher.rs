@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::backend::RealtimeEvent;
+use crate::backend::realtime::{Binding, Change};
+use crate::backend::{BackendError, RealtimeEvent};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::operator::{Cancel, NewJob, Operator};
@@ -33,6 +34,52 @@ struct Patience {
     ended: Option<Instant>,
 }
 
+impl Patience {
+    fn of(limit: Duration) -> Self {
+        let taken = Instant::now() + TAKEN_WITHIN;
+        Self {
+            taken: Some(taken),
+            ended: Some(taken + limit + REPORTING),
+        }
+    }
+}
+
+/// What else is to be seen and done while a job is awaited.
+pub(crate) trait Errand {
+    /// Further rows to be told about.
+    fn bindings(&self) -> Vec<Binding>;
+
+    /// Hears of a changed row; whether that was all there is to it.
+    fn heard(&mut self, change: &Change) -> bool;
+
+    /// Looks at its rows. Comes after each look at the job, so that nothing is missed when the job has ended.
+    async fn look(&mut self, operator: &Operator) -> Result<(), BackendError>;
+
+    /// Takes back a job that no gateway took; whether that was so still.
+    async fn take_back(&mut self, operator: &Operator, id: &str, why: &str) -> Result<bool, CliError>;
+}
+
+/// A job that stands for itself.
+struct Alone;
+
+impl Errand for Alone {
+    fn bindings(&self) -> Vec<Binding> {
+        Vec::new()
+    }
+
+    fn heard(&mut self, _change: &Change) -> bool {
+        false
+    }
+
+    async fn look(&mut self, _operator: &Operator) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    async fn take_back(&mut self, operator: &Operator, id: &str, why: &str) -> Result<bool, CliError> {
+        Ok(operator.cancel(id, Cancel::Queued, why).await?.is_some())
+    }
+}
+
 /// Writes a job and waits for its end. Ctrl-C cancels it, and so does a gateway that never takes it.
 pub(crate) async fn run_to_end(
     operator: &Operator,
@@ -42,12 +89,9 @@ pub(crate) async fn run_to_end(
 ) -> Result<Value, CliError> {
     let row = operator.insert(job).await?;
     let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
-    let patience = Patience {
-        taken: Some(Instant::now() + TAKEN_WITHIN),
-        ended: Some(Instant::now() + TAKEN_WITHIN + limit + REPORTING),
-    };
+    let mut alone = Alone;
     tokio::select! {
-        row = until_final(operator, id, patience) => row,
+        row = follow(operator, id, limit, &mut alone) => row,
         never = say_what_takes_long(id, out) => match never {},
         _interrupted = tokio::signal::ctrl_c() => {
             operator.cancel(id, Cancel::Unfinished, "Interrupted by the operator").await?;
@@ -67,31 +111,48 @@ async fn say_what_takes_long(id: &str, out: &Output) -> Infallible {
 
 /// Waits for the end of a job, however long it takes.
 pub(crate) async fn watch(operator: &Operator, id: &str) -> Result<Value, CliError> {
-    until_final(operator, id, Patience::default()).await
+    until_final(operator, id, Patience::default(), &mut Alone).await
 }
 
-async fn until_final(operator: &Operator, id: &str, patience: Patience) -> Result<Value, CliError> {
-    let mut realtime = operator.follow(id);
+/// Waits for the end of a job that was written just now and may run for `limit`.
+pub(crate) async fn follow(
+    operator: &Operator,
+    id: &str,
+    limit: Duration,
+    errand: &mut impl Errand,
+) -> Result<Value, CliError> {
+    until_final(operator, id, Patience::of(limit), errand).await
+}
+
+async fn until_final(
+    operator: &Operator,
+    id: &str,
+    patience: Patience,
+    errand: &mut impl Errand,
+) -> Result<Value, CliError> {
+    let mut realtime = operator.follow_with(id, errand.bindings());
     let mut subscribed = false;
     let mut pause = FIRST_LOOK;
+    let mut next = Instant::now() + pause;
     let mut outage: Option<Instant> = None;
     loop {
         tokio::select! {
             event = realtime.next_event() => match event {
                 RealtimeEvent::Subscribed => continue,
                 RealtimeEvent::SystemOk => subscribed = true,
+                RealtimeEvent::Change(change) if errand.heard(&change) => continue,
                 RealtimeEvent::Change(_) => {}
                 RealtimeEvent::Down { .. } => {
                     subscribed = false;
                     continue;
                 }
             },
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(next) => {}
         }
-        match operator.try_job(id, "id,status").await {
+        match look(operator, id, errand).await {
             Ok(Some(row)) => {
                 outage = None;
-                if let Some(end) = judge(operator, id, &row, patience).await? {
+                if let Some(end) = judge(operator, &row, patience, errand).await? {
                     realtime.close().await;
                     return Ok(end);
                 }
@@ -101,7 +162,14 @@ async fn until_final(operator: &Operator, id: &str, patience: Patience) -> Resul
             Err(error) => return Err(operator.explain(&error)),
         }
         pause = next_pause(pause, subscribed);
+        next = Instant::now() + pause;
     }
+}
+
+async fn look(operator: &Operator, id: &str, errand: &mut impl Errand) -> Result<Option<Value>, BackendError> {
+    let row = operator.try_job(id, "id,status").await?;
+    errand.look(operator).await?;
+    Ok(row)
 }
 
 fn next_pause(pause: Duration, subscribed: bool) -> Duration {
@@ -113,16 +181,22 @@ fn next_pause(pause: Duration, subscribed: bool) -> Duration {
 }
 
 /// The whole row when it is final; an error when patience ended.
-async fn judge(operator: &Operator, id: &str, row: &Value, patience: Patience) -> Result<Option<Value>, CliError> {
+async fn judge(
+    operator: &Operator,
+    row: &Value,
+    patience: Patience,
+    errand: &mut impl Errand,
+) -> Result<Option<Value>, CliError> {
+    let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
     let status = row
         .get("status")
         .and_then(|status| serde_json::from_value::<JobStatus>(status.clone()).ok());
     let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
     match status {
         Some(JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled) => operator.job(id, "*").await.map(Some),
-        Some(JobStatus::Queued) if over(patience.taken) => give_up(operator, id).await,
+        Some(JobStatus::Queued) if over(patience.taken) => give_up(operator, id, errand).await,
         Some(JobStatus::Running) if over(patience.ended) => Err(CliError::failed(
-            "The command's time is over, but its gateway has not reported its end.",
+            "The job's time is over, but its gateway has not reported its end.",
         )
         .hint(format!("gateway job watch {id}"))),
         Some(JobStatus::Queued | JobStatus::Running) | None => Ok(None),
@@ -130,9 +204,8 @@ async fn judge(operator: &Operator, id: &str, row: &Value, patience: Patience) -
 }
 
 /// Takes a queued job back. A gateway that took it in the same moment wins.
-async fn give_up(operator: &Operator, id: &str) -> Result<Option<Value>, CliError> {
-    let cancelled = operator.cancel(id, Cancel::Queued, "No gateway took the job").await?;
-    if cancelled.is_none() {
+async fn give_up(operator: &Operator, id: &str, errand: &mut impl Errand) -> Result<Option<Value>, CliError> {
+    if !errand.take_back(operator, id, "No gateway took the job").await? {
         return Ok(None);
     }
     Err(CliError::with(Exit::NOT_TAKEN, "No gateway took the job.")

@@ -20,5 +20,6 @@ pub mod realtime;
 pub mod registry;
 pub mod rest;
 pub mod rpc;
+pub mod runs;
 pub mod server;
 pub mod store;

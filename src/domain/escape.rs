@@ -271,6 +271,7 @@ mod tests {
                     bytes: bytes.to_vec(),
                 })
                 .collect(),
+            run: None,
         }
     }
 

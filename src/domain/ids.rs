@@ -88,6 +88,11 @@ id_type!(
     SubagentId,
     "subagent id"
 );
+id_type!(
+    /// A row of `subagent_runs`: one turn of a subagent.
+    RunId,
+    "run id"
+);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::clock;
 use crate::domain::ids::{GatewayId, JobId, SubagentId, TeamId};
+use crate::domain::run::RunClose;
 
 /// State of a `gateway_jobs` row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,12 @@ pub enum JobKind {
     Diagnostic,
     /// `shell_exec`: run one command line.
     ShellExec,
+    /// `model_run`: one question to one model.
+    ModelRun,
+    /// `subagent_run`: one turn of an agent.
+    SubagentRun,
+    /// `shell_session`: one action on a shell that outlives the job.
+    ShellSession,
     /// `subagent_cancel`: has its own query and never waits for a slot.
     SubagentCancel,
     /// Everything else, refused with a reason.
@@ -66,6 +73,9 @@ impl JobKind {
         match job_type {
             "diagnostic" => Self::Diagnostic,
             "shell_exec" => Self::ShellExec,
+            "model_run" => Self::ModelRun,
+            "subagent_run" => Self::SubagentRun,
+            "shell_session" => Self::ShellSession,
             "subagent_cancel" => Self::SubagentCancel,
             other => Self::Unsupported(other.to_owned()),
         }
@@ -77,6 +87,9 @@ impl JobKind {
         match self {
             Self::Diagnostic => "diagnostic",
             Self::ShellExec => "shell_exec",
+            Self::ModelRun => "model_run",
+            Self::SubagentRun => "subagent_run",
+            Self::ShellSession => "shell_session",
             Self::SubagentCancel => "subagent_cancel",
             Self::Unsupported(name) => name,
         }
@@ -124,7 +137,7 @@ impl Job {
     /// Only subagent runs have one: `payload.subagent_id`, else `payload.subagentId`.
     #[must_use]
     pub fn lane(&self) -> Option<SubagentId> {
-        if self.kind.as_str() != "subagent_run" {
+        if self.kind != JobKind::SubagentRun {
             return None;
         }
         let id = self
@@ -152,6 +165,8 @@ pub struct JobResult {
     pub fields: Map<String, Value>,
     /// Further members, text made from captured bytes.
     pub raw: Vec<RawField>,
+    /// What has to be told about the job's run before the row may end; no member of the column.
+    pub run: Option<Box<RunClose>>,
 }
 
 impl From<Map<String, Value>> for JobResult {
@@ -159,6 +174,7 @@ impl From<Map<String, Value>> for JobResult {
         Self {
             fields,
             raw: Vec::new(),
+            run: None,
         }
     }
 }
@@ -225,6 +241,44 @@ impl JobOutcome {
         }
     }
 
+    /// The same ending, with its run's.
+    pub fn closing(mut self, close: RunClose) -> Self {
+        self.result_mut().run = Some(Box::new(close));
+        self
+    }
+
+    /// The same ending; where the job was a run of a subagent that nobody ended, the run ends with it.
+    pub fn ending_run_of(self, kind: &JobKind) -> Self {
+        match (kind, self.error()) {
+            (JobKind::SubagentRun, Some(error)) if self.result().run.is_none() => {
+                let error = error.to_owned();
+                self.closing(RunClose::Failed { error })
+            }
+            (
+                JobKind::Diagnostic
+                | JobKind::ShellExec
+                | JobKind::ShellSession
+                | JobKind::ModelRun
+                | JobKind::SubagentRun
+                | JobKind::SubagentCancel
+                | JobKind::Unsupported(_),
+                _,
+            ) => self,
+        }
+    }
+
+    /// Takes out what has to be told about the run.
+    pub fn take_run(&mut self) -> Option<RunClose> {
+        self.result_mut().run.take().map(|close| *close)
+    }
+
+    /// The `result` column, to be changed.
+    pub const fn result_mut(&mut self) -> &mut JobResult {
+        match self {
+            Self::Completed { result } | Self::Failed { result, .. } | Self::Cancelled { result, .. } => result,
+        }
+    }
+
     /// The `error` column, null for a completed job.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
@@ -259,18 +313,22 @@ pub struct Timeline {
     /// The outcome was known and journalled.
     #[serde(serialize_with = "clock::serialize_some")]
     pub finished_at: Option<Timestamp>,
+    /// What the handler has to add, without secrets.
+    #[serde(flatten, default)]
+    pub details: Map<String, Value>,
 }
 
 impl Timeline {
     /// A timeline that has only begun.
     #[must_use]
-    pub const fn received(ingress: Ingress, at: Timestamp) -> Self {
+    pub fn received(ingress: Ingress, at: Timestamp) -> Self {
         Self {
             ingress,
             received_at: at,
             claimed_at: None,
             started_at: None,
             finished_at: None,
+            details: Map::new(),
         }
     }
 }

@@ -4,9 +4,13 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod decoder;
 pub mod escape;
 pub mod ids;
 pub mod job;
 pub mod limits;
+pub mod prompt;
+pub mod redact;
+pub mod run;
 pub mod secret;
 pub mod text;

@@ -1,5 +1,6 @@
 //! Jobs from the queue to the report: the one place where queue, handler, provider and process meet.
 
+pub mod agent;
 mod facts;
 pub mod handler;
 mod idempotency;

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::backend::{BackendError, Jobs};
 use crate::domain::clock;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Ingress, JobOutcome, Timeline};
+use crate::domain::job::{Ingress, JobKind, JobOutcome, Timeline};
 use crate::job::report::{Finished, Mail};
 use crate::job::worker::Worker;
 use crate::process::identity::{GroupKill, ProcessIdentity, kill_group_if_same};
@@ -32,8 +32,8 @@ pub struct Found {
 }
 
 /// The end of a job that an earlier run left behind.
-pub fn interrupted() -> JobOutcome {
-    JobOutcome::failed(INTERRUPTED, [("interrupted", Value::Bool(true))])
+pub fn interrupted(job_type: &str) -> JobOutcome {
+    JobOutcome::failed(INTERRUPTED, [("interrupted", Value::Bool(true))]).ending_run_of(&JobKind::from_wire(job_type))
 }
 
 /// Ends what the journal calls unfinished and hands every unreported result to the reporter.
@@ -60,7 +60,9 @@ pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Re
         }
         let mut timeline = job.entry.timeline;
         timeline.finished_at = Some(clock::now());
-        journal.finished(&id, &interrupted(), &timeline).await?;
+        journal
+            .finished(&id, &interrupted(&job.entry.job_type), &timeline)
+            .await?;
         resend(id, reports).await;
     }
     for id in recovered.unreported {
@@ -104,7 +106,9 @@ pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Result<
         warn!(job = %id, "A job of an earlier run was still marked as running; it is failed");
         let mut timeline = Timeline::received(Ingress::Poll, started_at.unwrap_or_else(clock::now));
         timeline.claimed_at = started_at;
-        worker.close(&id, Some(&job_type), interrupted(), timeline).await;
+        worker
+            .close(&id, Some(&job_type), interrupted(&job_type), timeline)
+            .await;
     }
     worker.forget_claims();
     Ok(count)

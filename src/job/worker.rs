@@ -190,7 +190,7 @@ impl Worker {
             life = life.with_control(facts);
         }
         if life.stop.is_cancelled() {
-            return Ok(life.cancelled());
+            return Ok(life.cancelled().ending_run_of(&job.kind));
         }
         Ok(self.run_handler(job, &life, timeline).await)
     }
@@ -211,10 +211,11 @@ impl Worker {
             () = noted => handler.await,
             outcome = &mut handler => outcome,
         };
+        timeline.details = life.take_notes();
         ended.unwrap_or_else(|panic| {
             let text = panic_text(panic.as_ref());
             tracing::error!(job = %job.id, text, "Gateway job processing failed");
-            handler::broken(job, text)
+            handler::broken(job, text).ending_run_of(&job.kind)
         })
     }
 

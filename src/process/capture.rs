@@ -1,5 +1,7 @@
 //! Output of a child, bounded while it is read.
 
+use std::collections::VecDeque;
+
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::domain::escape::{needs_escape, without_partial_character};
@@ -12,12 +14,27 @@ const GROWTH_BYTES: usize = 512 * 1024;
 /// One captured stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Captured {
-    /// The first bytes, cut at a character.
+    /// What was kept, cut at a character.
     pub bytes: Vec<u8>,
     /// Whether more came than was kept.
     pub truncated: bool,
     /// Whether the bytes hold NUL or invalid UTF-8, so that their text has escapes.
     pub escaped: bool,
+    /// How many bytes came, kept or not.
+    pub total: u64,
+}
+
+/// Takes what a pipe gives, as it comes.
+pub(super) trait Take {
+    fn take(&mut self, bytes: &[u8]);
+}
+
+/// Reads until end of file. An error is the end too: a pipe that cannot be read says nothing more.
+pub(super) async fn read_all(mut pipe: impl AsyncRead + Unpin, into: &mut impl Take) {
+    let mut buffer = vec![0; READ_BYTES];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        into.take(buffer.get(..length).unwrap_or_default());
+    }
 }
 
 /// Keeps the first bytes of a stream and counts the rest.
@@ -37,22 +54,6 @@ impl Collector {
         }
     }
 
-    /// Reads until end of file. An error is the end too: a pipe that cannot be read says nothing more.
-    pub(super) async fn read_all(&mut self, mut pipe: impl AsyncRead + Unpin) {
-        let mut buffer = vec![0; READ_BYTES];
-        while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-            self.take(buffer.get(..length).unwrap_or_default());
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        let room = self.limit.saturating_sub(self.kept.len());
-        let (kept, dropped) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
-        self.make_room(kept.len());
-        self.kept.extend_from_slice(kept);
-        self.dropped = self.dropped.saturating_add(dropped.len() as u64);
-    }
-
     fn make_room(&mut self, more: usize) {
         let (used, capacity) = (self.kept.len(), self.kept.capacity());
         if capacity - used < more {
@@ -62,6 +63,7 @@ impl Collector {
     }
 
     pub(super) fn finish(self) -> Captured {
+        let total = self.dropped.saturating_add(self.kept.len() as u64);
         let (mut bytes, truncated) = (self.kept, self.dropped > 0);
         if truncated {
             bytes.truncate(without_partial_character(&bytes));
@@ -71,8 +73,79 @@ impl Collector {
             bytes,
             truncated,
             escaped,
+            total,
         }
     }
+}
+
+impl Take for Collector {
+    fn take(&mut self, bytes: &[u8]) {
+        let room = self.limit.saturating_sub(self.kept.len());
+        let (kept, dropped) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+        self.make_room(kept.len());
+        self.kept.extend_from_slice(kept);
+        self.dropped = self.dropped.saturating_add(dropped.len() as u64);
+    }
+}
+
+/// Keeps the first and the last bytes of a stream, half of the limit each, and counts what was between.
+#[derive(Debug)]
+pub(super) struct Ends {
+    first: Collector,
+    last: VecDeque<u8>,
+    limit: usize,
+}
+
+impl Ends {
+    pub(super) const fn new(limit: usize) -> Self {
+        let last = limit / 2;
+        Self {
+            first: Collector::new(limit - last),
+            last: VecDeque::new(),
+            limit: last,
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Captured {
+        let total = self.first.dropped.saturating_add(self.first.kept.len() as u64);
+        let truncated = self.first.dropped > self.last.len() as u64;
+        let (mut bytes, mut last) = (self.first.kept, &*self.last.make_contiguous());
+        if truncated {
+            bytes.truncate(without_partial_character(&bytes));
+            let stump = last.iter().take_while(|byte| is_continuation(**byte)).count().min(3);
+            last = last.get(stump..).unwrap_or_default();
+        }
+        let left_out = total.saturating_sub((bytes.len() + last.len()) as u64);
+        if truncated && self.limit > 0 {
+            bytes.extend_from_slice(format!("\n[{left_out} bytes left out]\n").as_bytes());
+        }
+        bytes.extend_from_slice(last);
+        Captured {
+            escaped: needs_escape(&bytes),
+            truncated,
+            bytes,
+            total,
+        }
+    }
+}
+
+impl Take for Ends {
+    fn take(&mut self, bytes: &[u8]) {
+        let before = self.first.dropped;
+        self.first.take(bytes);
+        let fresh = usize::try_from(self.first.dropped - before)
+            .unwrap_or(bytes.len())
+            .min(self.limit);
+        let fresh = bytes.get(bytes.len() - fresh..).unwrap_or_default();
+        let surplus = (self.last.len() + fresh.len()).saturating_sub(self.limit);
+        self.last.drain(..surplus);
+        self.last.extend(fresh);
+    }
+}
+
+/// Whether the byte is the second or a later one of a character.
+const fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
 }
 
 #[cfg(test)]
@@ -101,6 +174,30 @@ mod tests {
         assert_eq!((cut.bytes.as_slice(), cut.escaped), (b"a".as_slice(), false));
         let stump = captured(3, &["a€".as_bytes().get(..3).unwrap()]);
         assert_eq!((stump.bytes.len(), stump.truncated, stump.escaped), (3, false, true));
+    }
+
+    #[test]
+    fn both_ends_are_kept_and_the_middle_is_counted() {
+        let ends = |limit, parts: &[&str]| {
+            let mut ends = Ends::new(limit);
+            for part in parts {
+                ends.take(part.as_bytes());
+            }
+            let captured = ends.finish();
+            (
+                String::from_utf8(captured.bytes).unwrap(),
+                captured.truncated,
+                captured.total,
+            )
+        };
+        let whole = |text: &str| (text.to_owned(), false, text.len() as u64);
+        assert_eq!(ends(6, &["abc", "def"]), whole("abcdef"));
+        assert_eq!(ends(6, &["abcdef"]), whole("abcdef"));
+        let cut = ("abc\n[4 bytes left out]\nhij".to_owned(), true, 10);
+        assert_eq!(ends(6, &["abcdefghij"]), cut);
+        assert_eq!(ends(6, &["ab", "cde", "f", "g", "hij"]), cut);
+        let halved = ends(6, &["ab€", "..€x"]);
+        assert_eq!(halved.0, "ab\n[8 bytes left out]\nx");
     }
 
     #[test]

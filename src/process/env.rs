@@ -62,6 +62,13 @@ impl ChildEnv {
         self
     }
 
+    /// The same environment with one variable less.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        Arc::make_mut(&mut self.0).remove(OsStr::new(name));
+        self
+    }
+
     /// One variable.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OsStr> {

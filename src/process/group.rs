@@ -55,7 +55,8 @@ async fn emptied(pgid: Pid, also: Option<Signal>) {
     }
 }
 
-fn signal(pgid: Pid, signal: Signal) {
+/// Signals every member.
+pub(super) fn signal(pgid: Pid, signal: Signal) {
     match killpg(pgid, signal) {
         // ESRCH: nobody left. EPERM: only members of another user or, on macOS, only zombies.
         Ok(()) | Err(Errno::ESRCH | Errno::EPERM) => {}

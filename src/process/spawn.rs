@@ -12,13 +12,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::FusedFuture;
 use nix::unistd::Pid;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio::process::ChildStdin;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::limits::PIPE_GRACE;
-use crate::process::capture::Collector;
+use crate::process::capture::{Captured, Collector, Take, read_all};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
@@ -65,7 +65,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
         .map_err(|error| failure::explain(&spec, error))?;
     Ok(Child {
-        group: Group(Some(pid)),
+        group: Group::of(pid),
         child,
         identity: ProcessIdentity::of_leader(pid),
         stdin: spec.stdin,
@@ -109,44 +109,52 @@ impl Child {
 
     /// Awaits the end: its own, its deadline's or `stop`'s. The latter two end the whole group before this returns;
     /// an own end leaves background work alone.
-    pub async fn wait(mut self, stop: CancellationToken) -> Exit {
+    pub async fn wait(self, stop: CancellationToken) -> Exit {
         let (mut stdout, mut stderr) = (Collector::new(self.limit), Collector::new(self.limit));
-        let (ending, status, duration, pipes) = {
-            let mut pumps = pin!(self.pumps(&mut stdout, &mut stderr).fuse());
-            let forever = async {
-                pumps.as_mut().await;
-                pending::<Infallible>().await
-            };
-            let (ending, status) = tokio::select! {
-                biased;
-                ended = self.supervise(&stop) => ended,
-                never = forever => match never {},
-            };
-            let duration = self.spawned.elapsed();
-            (ending, status, duration, drain(pumps).await)
+        let end = self.end(&stop, &mut stdout, &mut stderr).await;
+        end.with(stdout.finish(), stderr.finish())
+    }
+
+    /// Bytes kept of each output stream.
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) async fn end(
+        mut self,
+        stop: &CancellationToken,
+        stdout: &mut (impl Take + Send),
+        stderr: &mut (impl Take + Send),
+    ) -> End {
+        let mut pumps = pin!(self.pumps(stdout, stderr).fuse());
+        let forever = async {
+            pumps.as_mut().await;
+            pending::<Infallible>().await
         };
-        Exit {
+        let (ending, status) = tokio::select! {
+            biased;
+            ended = self.supervise(stop) => ended,
+            never = forever => match never {},
+        };
+        End {
             ending,
-            exit_code: status.and_then(|status| status.code()),
-            signal: status.and_then(|status| status.signal()),
-            stdout: stdout.finish(),
-            stderr: stderr.finish(),
-            duration,
-            pipes,
+            status,
+            duration: self.spawned.elapsed(),
+            pipes: drain(pumps).await,
         }
     }
 
     /// Carries bytes both ways until every pipe is closed. Must be polled all the time the child runs: a full pipe
     /// would stop it.
-    fn pumps<'c>(
+    fn pumps<'c, O: Take + Send, E: Take + Send>(
         &mut self,
-        stdout: &'c mut Collector,
-        stderr: &'c mut Collector,
-    ) -> impl Future<Output = ()> + Send + use<'c> {
+        stdout: &'c mut O,
+        stderr: &'c mut E,
+    ) -> impl Future<Output = ()> + Send + use<'c, O, E> {
         let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
         let (pipe, stdin) = (self.child.stdin.take(), std::mem::replace(&mut self.stdin, Stdin::Null));
         async move {
-            tokio::join!(feed(pipe, stdin), read_out(out, stdout), read_err(err, stderr));
+            tokio::join!(feed(pipe, stdin), read(out, stdout), read(err, stderr));
         }
     }
 
@@ -203,25 +211,53 @@ async fn feed(pipe: Option<ChildStdin>, stdin: Stdin) {
     }
 }
 
-async fn read_out(pipe: Option<ChildStdout>, collector: &mut Collector) {
+async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut impl Take) {
     if let Some(pipe) = pipe {
-        collector.read_all(pipe).await;
+        read_all(pipe, into).await;
     }
 }
 
-async fn read_err(pipe: Option<ChildStderr>, collector: &mut Collector) {
-    if let Some(pipe) = pipe {
-        collector.read_all(pipe).await;
+/// Everything about an end but what was said.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct End {
+    ending: Ending,
+    status: Option<ExitStatus>,
+    duration: Duration,
+    pipes: Pipes,
+}
+
+impl End {
+    pub(super) fn with(self, stdout: Captured, stderr: Captured) -> Exit {
+        Exit {
+            ending: self.ending,
+            exit_code: self.status.and_then(|status| status.code()),
+            signal: self.status.and_then(|status| status.signal()),
+            stdout,
+            stderr,
+            duration: self.duration,
+            pipes: self.pipes,
+        }
     }
 }
 
 /// The group of a child whose leader is not reaped yet.
 #[derive(Debug)]
-struct Group(Option<Pid>);
+pub(super) struct Group(Option<Pid>);
 
 impl Group {
+    /// The group that `leader` leads.
+    pub(super) const fn of(leader: Pid) -> Self {
+        Self(Some(leader))
+    }
+
+    /// Its number, as long as that is certainly its.
+    pub(super) const fn id(&self) -> Option<Pid> {
+        self.0
+    }
+
     /// The leader is reaped: from here on the number may be given to somebody else.
-    const fn release(&mut self) {
+    pub(super) const fn release(&mut self) {
         self.0 = None;
     }
 }

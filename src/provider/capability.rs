@@ -1,6 +1,6 @@
 //! What a provider can do, read out of what its CLI said about itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ pub struct Features {
     pub flags: BTreeMap<String, bool>,
     /// Names of installed extensions; none when they could not be listed, or the provider has none.
     pub extensions: Option<Vec<String>>,
+    /// What else its help names: `--options`, subcommands, and quoted choices with their quotes. Stays on this host.
+    pub words: BTreeSet<String>,
 }
 
 impl Features {
@@ -24,11 +26,43 @@ impl Features {
         Self {
             flags: flags::supported(provider, help),
             extensions: extension_list.map(extension_names),
+            words: help.map(flags::words).unwrap_or_default(),
         }
     }
 
-    fn has(&self, flag: &str) -> bool {
+    /// Whether it has a flag, by the wire's name. What nobody could find out counts as no.
+    #[must_use]
+    pub fn has(&self, flag: &str) -> bool {
         self.flags.get(flag).copied().unwrap_or(false)
+    }
+
+    /// Why this CLI cannot be let do everything, if it cannot.
+    #[must_use]
+    pub fn lacks_elevation(&self, provider: ProviderId) -> Option<&'static str> {
+        let (flags, why) = match provider {
+            ProviderId::ClaudeCode => (
+                ["permissionModeFlag", "dangerouslySkipPermissionsFlag"],
+                "Claude CLI does not expose elevated permission flags on this host (missing --permission-mode \
+                 bypassPermissions and --dangerously-skip-permissions).",
+            ),
+            ProviderId::Codex => (
+                ["dangerouslyBypassApprovalsAndSandboxFlag", "sandboxFlag"],
+                "Codex CLI does not expose elevated permission flags on this host (missing \
+                 --dangerously-bypass-approvals-and-sandbox and --sandbox danger-full-access).",
+            ),
+            ProviderId::Gemini => (
+                ["approvalModeFlag", "yoloFlag"],
+                "Gemini CLI does not expose elevated approval flags on this host (missing --approval-mode yolo and \
+                 --yolo).",
+            ),
+        };
+        (!flags.iter().any(|flag| self.has(flag))).then_some(why)
+    }
+
+    /// Whether its help names an `--option`, a subcommand, or a choice with its quotes.
+    #[must_use]
+    pub fn offers(&self, word: &str) -> bool {
+        self.words.contains(word)
     }
 
     /// The three things a backend plans with.

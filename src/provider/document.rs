@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::provider::ProviderId;
 use crate::provider::capability::{Finding, is_ready};
-use crate::provider::health;
+use crate::provider::health::{self, Verdict, Witness};
 use crate::wire::heartbeat::{
     Capabilities, HostCapability, HostMetadata, ProviderCapability, ProviderHealth, Readiness, RuntimeInfo, Services,
 };
@@ -25,6 +25,8 @@ pub struct HostFacts {
 pub struct Picture {
     findings: BTreeMap<ProviderId, Finding>,
     health: BTreeMap<ProviderId, ProviderHealth>,
+    /// The jobs that made the health what it is.
+    witnesses: BTreeMap<ProviderId, Witness>,
 }
 
 impl Picture {
@@ -34,6 +36,7 @@ impl Picture {
         Self {
             findings: BTreeMap::new(),
             health,
+            witnesses: BTreeMap::new(),
         }
     }
 
@@ -43,10 +46,33 @@ impl Picture {
         let same_verdict = self.health.get(&provider).is_some_and(|known| {
             (known.status, known.check_type, &known.error) == (seen.status, seen.check_type, &seen.error)
         });
+        if self
+            .health
+            .get(&provider)
+            .is_some_and(|known| known.status != seen.status)
+        {
+            self.witnesses.remove(&provider);
+        }
         let same_finding = self.findings.get(&provider) == Some(&finding);
         self.health.insert(provider, seen);
         self.findings.insert(provider, finding);
         !(same_verdict && same_finding)
+    }
+
+    /// Takes in what a job says about its provider. Says whether its health is another one now.
+    pub fn judge(&mut self, provider: ProviderId, verdict: &Verdict, witness: Witness, now: Timestamp) -> bool {
+        let before = self.health.get(&provider);
+        let judged = health::judged(before, verdict, now);
+        let changed = before.is_none_or(|before| before.status != judged.status);
+        self.health.insert(provider, judged);
+        self.witnesses.insert(provider, witness);
+        changed
+    }
+
+    /// The job that made the health of a provider what it is, if it was one.
+    #[must_use]
+    pub fn witness(&self, provider: ProviderId) -> Option<&Witness> {
+        self.witnesses.get(&provider)
     }
 
     /// What was found, once somebody has looked.

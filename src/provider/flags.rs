@@ -1,6 +1,6 @@
 //! Which flags a provider's help text gives away: tables of wire name and the texts that prove it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::provider::ProviderId;
 
@@ -96,6 +96,30 @@ pub(crate) fn supported(provider: ProviderId, help: Option<&str>) -> BTreeMap<St
     }
 }
 
+/// More words than this are no help text.
+const MAX_WORDS: usize = 500;
+
+/// The `--options`, subcommands (first on a line indented by two) and quoted choices of a help text.
+pub(crate) fn words(help: &str) -> BTreeSet<String> {
+    let command = |line: &str| {
+        let rest = line.strip_prefix("  ")?;
+        let word = rest.split_whitespace().next()?;
+        (rest.starts_with(word) && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')).then(|| word.to_owned())
+    };
+    let named = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '"');
+        let bare = word.trim_matches('"');
+        let quoted = word.len() == bare.len() + 2;
+        (word.starts_with("--") || quoted).then(|| word.to_owned())
+    };
+    let on_line = |line| command(line).into_iter().chain(split(line).filter_map(named));
+    help.lines().flat_map(on_line).take(MAX_WORDS).collect()
+}
+
+fn split(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| c.is_whitespace() || matches!(c, ',' | '=' | '[' | ']'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +141,24 @@ mod tests {
             .map(|(name, _)| name.as_str())
             .collect();
         assert_eq!(on, ["allowedToolsFlag", "streamJsonFlag"]);
+    }
+
+    #[test]
+    fn words_are_options_commands_and_quoted_choices() {
+        let help = "Commands:\n  resume  Resume a session\n  -c, --config <key=value>  Like --this.\n      \
+                    --approval-mode  Modes: default (ask) [choices: \"default\", \"plan\"]\n          deep text\n";
+        let found: Vec<_> = words(help).into_iter().collect();
+        assert_eq!(
+            found,
+            [
+                "\"default\"",
+                "\"plan\"",
+                "--approval-mode",
+                "--config",
+                "--this",
+                "resume"
+            ]
+        );
     }
 
     #[test]

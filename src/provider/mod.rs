@@ -9,16 +9,31 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::domain::clock;
 use crate::provider::document::Picture;
+use crate::provider::health::{Verdict, Witness};
 use crate::provider::probe::Prober;
 
+mod answer;
+mod argument;
 pub mod capability;
+pub mod claude;
+pub mod codex;
 pub mod discovery;
 pub mod document;
+pub mod driver;
 mod flags;
+pub mod gemini;
 pub mod health;
+pub mod home;
+pub mod plan;
 pub mod probe;
+mod prompt;
 pub mod remembered;
+pub mod request;
+pub mod schema;
+pub mod transcript;
+mod trouble;
 pub mod version;
 
 /// An agent CLI that this program knows.
@@ -57,6 +72,24 @@ impl ProviderId {
         }
     }
 
+    /// The word by which commands name it; the wire's name does too.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|provider| [provider.program(), provider.wire()].contains(&word))
+    }
+
+    /// The wire's `subagent_type` of agents that it runs.
+    #[must_use]
+    pub const fn subagent_type(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude_code_gateway",
+            Self::Codex => "codex_gateway",
+            Self::Gemini => "gemini_gateway",
+        }
+    }
+
     /// The program's bare name.
     #[must_use]
     pub const fn program(self) -> &'static str {
@@ -66,13 +99,48 @@ impl ProviderId {
             Self::Gemini => "gemini",
         }
     }
+
+    /// Empty directories that the CLI may leave in its working directory when it is cancelled. Codex makes them as
+    /// mount points of its sandbox.
+    #[must_use]
+    pub const fn droppings(self) -> &'static [&'static str] {
+        match self {
+            Self::Codex => codex::quirks::DROPPINGS,
+            Self::ClaudeCode | Self::Gemini => &[],
+        }
+    }
 }
 
-/// What others may know of the providers: the latest picture, and a way to ask anew.
+/// What others may know of the providers: the latest picture, a way to ask anew, and a way to say how one did.
 #[derive(Debug, Clone)]
 pub struct Providers {
     /// Asks CLIs.
     pub prober: Prober,
-    /// Written by whoever keeps looking.
-    pub picture: watch::Receiver<Arc<Picture>>,
+    picture: watch::Sender<Arc<Picture>>,
+}
+
+impl Providers {
+    /// Providers asked by `prober`; whoever keeps looking writes into `picture`.
+    #[must_use]
+    pub const fn new(prober: Prober, picture: watch::Sender<Arc<Picture>>) -> Self {
+        Self { prober, picture }
+    }
+
+    /// The latest picture.
+    #[must_use]
+    pub fn picture(&self) -> Arc<Picture> {
+        Arc::clone(&self.picture.borrow())
+    }
+
+    /// Follows the picture.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Picture>> {
+        self.picture.subscribe()
+    }
+
+    /// Says how a provider did in a job.
+    pub fn judge(&self, provider: ProviderId, verdict: &Verdict, witness: Witness) {
+        self.picture
+            .send_if_modified(|picture| Arc::make_mut(picture).judge(provider, verdict, witness, clock::now()));
+    }
 }

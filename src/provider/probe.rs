@@ -24,6 +24,7 @@ use crate::provider::capability::{Features, Finding};
 use crate::provider::discovery::Places;
 use crate::provider::remembered::{Evidence, Learnt, ProbeCache, Remembered, Stamp};
 use crate::provider::version::Version;
+use crate::state::provider_settings::ProviderSettingsFile;
 
 /// Time for one question.
 pub const QUESTION_DEADLINE: Duration = Duration::from_secs(10);
@@ -54,6 +55,7 @@ pub struct Answer {
 pub struct Prober {
     places: Places,
     commands: BTreeMap<ProviderId, String>,
+    settings: Option<ProviderSettingsFile>,
     env: ChildEnv,
     deadline: Duration,
 }
@@ -65,9 +67,17 @@ impl Prober {
         Self {
             places,
             commands,
+            settings: None,
             env,
             deadline: QUESTION_DEADLINE,
         }
+    }
+
+    /// The same, following the owner's settings: each look asks the command that is set then, unless one was named.
+    #[must_use]
+    pub fn with_settings(mut self, settings: ProviderSettingsFile) -> Self {
+        self.settings = Some(settings);
+        self
     }
 
     /// The same with another time for one question.
@@ -100,7 +110,7 @@ impl Prober {
         };
         match self.programs(provider) {
             Ok(programs) => exam.best_of(programs).await,
-            Err(missing) => (missing, Learnt::default()),
+            Err(missing) => (*missing, Learnt::default()),
         }
     }
 
@@ -113,10 +123,10 @@ impl Prober {
     }
 
     /// The programs that may be this provider, or the finding that there is none.
-    fn programs(&self, provider: ProviderId) -> Result<Vec<PathBuf>, Finding> {
-        let missing = |command: &str| Finding::unavailable(command, not_found(command));
-        let programs = match self.commands.get(&provider) {
-            Some(command) => vec![self.places.named(command).ok_or_else(|| missing(command))?],
+    fn programs(&self, provider: ProviderId) -> Result<Vec<PathBuf>, Box<Finding>> {
+        let missing = |command: &str| Box::new(Finding::unavailable(command, not_found(command)));
+        let programs = match self.command(provider) {
+            Some(command) => vec![self.places.named(&command).ok_or_else(|| missing(&command))?],
             None => self.places.candidates(provider),
         };
         if programs.is_empty() {
@@ -124,6 +134,12 @@ impl Prober {
         }
         let working = |program| self.places.around_broken_wrapper(provider, program);
         Ok(programs.into_iter().map(working).collect())
+    }
+
+    /// The command that somebody chose. Settings that cannot be read choose none; a run will say what is wrong there.
+    fn command(&self, provider: ProviderId) -> Option<String> {
+        let named = self.commands.get(&provider).cloned();
+        named.or_else(|| self.settings.as_ref()?.of(provider.wire()).ok()?.command)
     }
 
     async fn ask(&self, program: &Path, args: &[&str], deadline: Duration) -> Answer {

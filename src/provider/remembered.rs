@@ -1,7 +1,7 @@
 //! What earlier probes learnt, so that an unchanged CLI is never asked twice.
 //!
-//! An answer holds for as long as the file keeps its size and modification time. A failure holds for minutes only:
-//! a CLI that was slow once must not stay switched off.
+//! An answer holds for as long as the file keeps its size and modification time. A failure holds for
+//! seconds only: a CLI that was slow once must not stay switched off.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::provider::capability::Features;
 
-/// After this long a failed probe is tried again; doubled with every further failure.
-const FIRST_RETRY: SignedDuration = SignedDuration::from_mins(5);
-const LONGEST_RETRY: SignedDuration = SignedDuration::from_hours(1);
+/// After this long a failed probe is tried again, so that the next look asks: within a minute after its cause has
+/// ended a failure is forgotten.
+const RETRY: SignedDuration = SignedDuration::from_secs(25);
 /// More programs than this are never remembered.
 const MAX_ENTRIES: usize = 64;
 
@@ -69,13 +69,12 @@ impl Remembered {
         if self.evidence != evidence {
             return false;
         }
-        let Some(doublings) = self.failures.checked_sub(1) else {
+        if self.failures == 0 {
             return true;
-        };
-        let wait = FIRST_RETRY.saturating_mul(1 << doublings.min(8)).min(LONGEST_RETRY);
+        }
         // A clock that went back asks again.
         let age = now.duration_since(self.asked_at);
-        !age.is_negative() && age < wait
+        !age.is_negative() && age < RETRY
     }
 }
 
@@ -192,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_holds_for_minutes_and_longer_each_time() {
-        for (failures, minutes) in [(1, 5), (2, 10), (3, 20), (20, 60)] {
-            let (cache, program) = cache(failures);
-            assert!(cache.recall(&program, EVIDENCE, after(minutes - 1)).is_some());
-            assert!(cache.recall(&program, EVIDENCE, after(minutes)).is_none());
-            assert!(cache.recall(&program, EVIDENCE, after(-1)).is_none());
-        }
+    fn a_failure_holds_for_seconds_only() {
+        let (cache, program) = cache(3);
+        let recalled = |seconds| {
+            let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+            cache.recall(&program, EVIDENCE, at).is_some()
+        };
+        assert_eq!([-1, 0, 24, 25, 60].map(recalled), [false, true, true, false, false]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::backend::events::{Event, Events, Level};
 use crate::domain::text::cut;
 use crate::provider::ProviderId;
 use crate::provider::document::Picture;
+use crate::provider::health::Witness;
 use crate::state::fs::OwnerDir;
 use crate::state::place;
 use crate::wire::heartbeat::{HealthStatus, ProviderHealth, WireStatus};
@@ -86,12 +87,45 @@ impl Told {
                 continue;
             };
             let before = self.0.insert(provider, health.status);
-            if health.status != HealthStatus::Healthy && before != Some(health.status) {
+            if is_news(before, health.status) {
                 let context = before.map_or("startup", |_| "refresh");
-                news.push(verdict(provider, health, context));
+                news.push(match picture.witness(provider) {
+                    Some(witness) => testimony(provider, health, witness),
+                    None => verdict(provider, health, context),
+                });
             }
         }
         news
+    }
+}
+
+/// A failure that is no longer believed is no news; the next job tells.
+fn is_news(before: Option<HealthStatus>, now: HealthStatus) -> bool {
+    let forgotten = (before, now) == (Some(HealthStatus::Unhealthy), HealthStatus::Unknown);
+    now != HealthStatus::Healthy && before != Some(now) && !forgotten
+}
+
+fn level(status: HealthStatus) -> Level {
+    match status {
+        HealthStatus::Unhealthy => Level::Error,
+        HealthStatus::Healthy | HealthStatus::Unknown | HealthStatus::Unavailable => Level::Warn,
+    }
+}
+
+/// What a job found out.
+fn testimony(provider: ProviderId, health: &ProviderHealth, witness: &Witness) -> Event {
+    Event {
+        provider: Some(provider.wire()),
+        level: level(health.status),
+        code: "provider_unhealthy",
+        message: format!("{} provider marked {}.", provider.label(), health.status.wire()),
+        details: json!({
+            "context": witness.context,
+            "status": health.status,
+            "error": health.error.as_deref().map(|error| cut(error, MAX_ERROR_CHARS)),
+            "job_id": witness.job_id,
+            "run_id": witness.run_id,
+        }),
     }
 }
 
@@ -104,10 +138,7 @@ fn verdict(provider: ProviderId, health: &ProviderHealth, context: &str) -> Even
     };
     Event {
         provider: Some(name),
-        level: match health.status {
-            HealthStatus::Unhealthy => Level::Error,
-            HealthStatus::Healthy | HealthStatus::Unknown | HealthStatus::Unavailable => Level::Warn,
-        },
+        level: level(health.status),
         code: "provider_validation",
         message,
         details: json!({
@@ -125,7 +156,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::ids::JobId;
     use crate::provider::capability::{Features, Finding};
+    use crate::provider::health::Verdict;
     use crate::wire::heartbeat::CheckType;
 
     fn seen(picture: &mut Picture, provider: ProviderId, version: Result<&str, &str>) {
@@ -180,6 +213,34 @@ mod tests {
         assert_eq!(messages(&mut told, &picture), [], "good again");
         seen(&mut picture, ProviderId::ClaudeCode, Err("gone"));
         assert_eq!(messages(&mut told, &picture), gone);
+    }
+
+    #[test]
+    fn a_job_that_found_out_is_named_and_a_forgotten_failure_is_no_news() {
+        let (mut told, mut picture) = (Told::default(), Picture::default());
+        for provider in ProviderId::ALL {
+            seen(&mut picture, provider, Ok("1"));
+        }
+        drop(told.news(&picture));
+        let witness = Witness {
+            context: "model_run",
+            job_id: JobId::new("j").unwrap(),
+            run_id: None,
+        };
+        let fails = Verdict::Fails("401".to_owned());
+        assert!(picture.judge(ProviderId::Codex, &fails, witness, Timestamp::UNIX_EPOCH));
+        let news = told.news(&picture);
+        assert_eq!(
+            (news.len(), news[0].code, news[0].level),
+            (1, "provider_unhealthy", Level::Error)
+        );
+        assert_eq!(news[0].message, "Codex provider marked unhealthy.");
+        let details =
+            json!({"context": "model_run", "status": "unhealthy", "error": "401", "job_id": "j", "run_id": null});
+        assert_eq!(news[0].details, details);
+        seen(&mut picture, ProviderId::Codex, Ok("1"));
+        assert_eq!(messages(&mut told, &picture), []);
+        assert_eq!(picture.witness(ProviderId::Codex), None);
     }
 
     #[test]

@@ -11,15 +11,20 @@ use tracing::{info, warn};
 
 use crate::backend::events::Event;
 use crate::backend::realtime::{Binding, Realtime};
-use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs};
+use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs};
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
-use crate::job::handler::{Context, Identity};
+use crate::job::agent::Agents;
+use crate::job::handler::active::ActiveRuns;
+use crate::job::handler::shell_session::Sessions;
+use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
 use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
+use crate::provider::driver::Known;
+use crate::provider::home::Homes;
 use crate::runtime::Start;
 use crate::runtime::events::{self, Teller};
 use crate::runtime::feed::Switches;
@@ -31,10 +36,11 @@ use crate::runtime::session_keeper::{self, SessionKeeper, install_switch, tokens
 use crate::runtime::signals::Signals;
 use crate::runtime::supervisor::{About, Lines, Note, Supervisor, WorkEnd};
 use crate::runtime::tasks::{Task, Tasks};
-use crate::state::fs::OwnerDir;
+use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
 use crate::state::session::{Session, SessionStore};
+use crate::state::workspaces::Workspaces;
 use crate::wire::heartbeat::WireStatus;
 
 /// How long the ingress waits for the answer to the first heartbeat.
@@ -53,6 +59,9 @@ pub enum BuildError {
     /// The address of the control plane is unusable.
     #[error(transparent)]
     Backend(#[from] HttpError),
+    /// The directory for work cannot be used.
+    #[error(transparent)]
+    Directory(#[from] FsError),
     /// The local socket cannot be opened.
     #[error("cannot open the local socket {path}: {why}")]
     Socket {
@@ -133,6 +142,12 @@ impl Gateway {
             install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
             child_env,
             providers: probes.providers(),
+            agents: agents(plan.dir)?,
+            runs: Runs::new(&client, session.team_id.clone(), session.gateway_id.clone()),
+            active: ActiveRuns::default(),
+            workspaces: Workspaces::new(plan.dir),
+            homes: Homes::new(plan.dir),
+            sessions: Sessions::noted_in(Arc::clone(plan.dir)),
         };
         let about = About {
             backend_url: plan.backend.url,
@@ -160,11 +175,13 @@ impl Gateway {
         let jobs = self.context.backend.clone();
         let (reports, mail) = mpsc::channel(report::MAILBOX);
         let (unreported, unreported_seen) = watch::channel(0);
-        let reporter = Reporter::new(jobs, self.journal.clone(), unreported);
+        let reporter = Reporter::new(jobs, self.context.runs.clone(), self.journal.clone(), unreported);
         self.tasks.spawn(Task::Reporter, reporter.run(mail));
         if let Err(error) = recovery::from_journal(&self.journal, &reports).await {
             return WorkEnd::Fault(error.to_string());
         }
+        let sessions = self.context.sessions.clone();
+        sessions.end_leftovers().await;
         let (notes, notes_seen) = mpsc::channel(MAILBOX);
         let (asked, asked_seen) = mpsc::channel(MAILBOX);
         let (orders, orders_seen) = mpsc::channel(MAILBOX);
@@ -187,12 +204,19 @@ impl Gateway {
         let status = lines.status.clone();
         let supervisor = Supervisor::new(self.about.clone(), lines, settings.shutdown_grace);
         let mut tasks = self.spawn_followers(notes, asked, worker);
-        let (end, abandoned) = supervisor.run(&mut tasks, signals).await;
-        if abandoned {
-            // A third signal: what is not done within a second is left to the next start.
-            drop(tokio::time::timeout(ABANDON_BOUND, take_down(tasks, &status)).await);
-        } else {
+        let (end, shutdown) = supervisor.run(&mut tasks, signals).await;
+        // No job is left that could open another.
+        let farewell = async {
+            sessions
+                .close_all(&format!("gateway_shutdown_{}", shutdown.cause()))
+                .await;
             take_down(tasks, &status).await;
+        };
+        if shutdown.abandoned() {
+            // A third signal: what is not done within a second is left to the next start.
+            drop(tokio::time::timeout(ABANDON_BOUND, farewell).await);
+        } else {
+            farewell.await;
         }
         end
     }
@@ -202,7 +226,7 @@ impl Gateway {
             client: self.client.clone(),
             device_name: self.about.device_name.clone(),
             install: self.context.install_full_control.clone(),
-            picture: self.context.providers.picture.clone(),
+            picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             notes,
         };
@@ -213,7 +237,7 @@ impl Gateway {
         let us = self.context.identity.clone();
         let teller = Teller {
             events: Events::new(self.client.rest(), us.team_id, us.gateway_id),
-            picture: self.context.providers.picture.clone(),
+            picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             first: self.moved.take(),
         };
@@ -247,7 +271,7 @@ impl Gateway {
         self.tasks.spawn(Task::Ingress, async move {
             // The control plane hears that we live before we ask for jobs; but a slow answer keeps no job waiting.
             drop(tokio::time::timeout(FIRST_BEAT_PATIENCE, first_beat.cancelled()).await);
-            Ingress::new(parts, report).run(orders).await;
+            Box::pin(Ingress::new(parts, report).run(orders)).await;
         });
         worker
     }
@@ -321,6 +345,14 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
     }
     tasks.spawn(Task::Journal, writer.run());
     Ok(journal)
+}
+
+/// What runs agents, with nothing left of the runs of an earlier life.
+fn agents(dir: &Arc<OwnerDir>) -> Result<Agents, FsError> {
+    let agents = Agents::new(dir, Arc::new(Known))?;
+    agents.clear(model_run::PLACE);
+    agents.clear(SUBAGENTS_PLACE);
+    Ok(agents)
 }
 
 fn child_env(start: &Start) -> ChildEnv {

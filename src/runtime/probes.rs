@@ -20,6 +20,7 @@ use crate::provider::probe::Prober;
 use crate::provider::remembered::{Learnt, ProbeCache};
 use crate::provider::{ProviderId, Providers};
 use crate::state::fs::OwnerDir;
+use crate::state::provider_settings::ProviderSettingsFile;
 
 /// Between two looks. A look that finds nothing changed starts no process.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -49,7 +50,7 @@ impl Probes {
             .filter_map(|(provider, command)| Some((provider, command.clone()?)))
             .collect();
         Self {
-            prober: Prober::new(places, named, child_env),
+            prober: Prober::new(places, named, child_env).with_settings(ProviderSettingsFile::new(&dir)),
             picture: watch::Sender::default(),
             dir,
         }
@@ -70,10 +71,7 @@ impl Probes {
     /// What others may know and ask.
     #[must_use]
     pub fn providers(&self) -> Providers {
-        Providers {
-            prober: self.prober.clone(),
-            picture: self.picture.subscribe(),
-        }
+        Providers::new(self.prober.clone(), self.picture.clone())
     }
 
     /// Looks until dropped.

@@ -201,7 +201,12 @@ pub fn judge(row: &Value, us: &Identity) -> Verdict {
         Ok(job) if job.status != JobStatus::Queued => Verdict::NotQueued(job.id, job.status),
         Ok(job) => match job.kind {
             JobKind::SubagentCancel => Verdict::Cancel(Box::new(job)),
-            JobKind::Diagnostic | JobKind::ShellExec | JobKind::Unsupported(_) => Verdict::Ours(Box::new(job)),
+            JobKind::Diagnostic
+            | JobKind::ShellExec
+            | JobKind::ShellSession
+            | JobKind::ModelRun
+            | JobKind::SubagentRun
+            | JobKind::Unsupported(_) => Verdict::Ours(Box::new(job)),
         },
         Err(Reject { id: Some(id), reason }) if is_plainly_ours(row, us) => Verdict::Reject { id, reason },
         Err(Reject {

@@ -55,6 +55,7 @@ pub struct Shutdown {
     until: Option<Duration>,
     grace: Duration,
     signals: u32,
+    cause: Option<&'static str>,
     reason: Option<String>,
     idle_since: Option<Duration>,
     abandoned: bool,
@@ -69,6 +70,7 @@ impl Shutdown {
             until: None,
             grace,
             signals: 0,
+            cause: None,
             reason: None,
             idle_since: None,
             abandoned: false,
@@ -87,6 +89,15 @@ impl Shutdown {
         self.reason.as_deref().unwrap_or("Gateway shutting down")
     }
 
+    /// The same in one word: a signal's name, `stop`, or `fault`.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self.cause {
+            Some(cause) => cause,
+            None => "end",
+        }
+    }
+
     /// Whether a third signal asked to leave everything as it is.
     #[must_use]
     pub const fn abandoned(&self) -> bool {
@@ -101,6 +112,7 @@ impl Shutdown {
             Wish::Fault => "internal error",
         };
         if self.reason.is_none() {
+            self.cause = Some(if wish == Wish::Fault { "fault" } else { name });
             self.reason = Some(format!("Gateway shutting down ({name})"));
         }
         match wish {

@@ -141,15 +141,15 @@ impl Supervisor {
         }
     }
 
-    /// Watches over the daemon until it has nothing left to do. Tells how it ended, and whether in a hurry.
-    pub async fn run(mut self, tasks: &mut Tasks, signals: &mut Signals) -> (WorkEnd, bool) {
+    /// Watches over the daemon until it has nothing left to do. Tells how it ended, and what led there.
+    pub async fn run(mut self, tasks: &mut Tasks, signals: &mut Signals) -> (WorkEnd, Shutdown) {
         loop {
             self.look().await;
             if self.shutdown.phase() == Phase::Done {
                 let stopped = WorkEnd::Stopped {
                     cancelled: self.cancelled,
                 };
-                return (self.end.unwrap_or(stopped), self.shutdown.abandoned());
+                return (self.end.unwrap_or(stopped), self.shutdown);
             }
             let wake = self.wake_at();
             tokio::select! {

@@ -2,6 +2,7 @@
 
 use gateway::process::identity::alive;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
@@ -193,12 +194,16 @@ async fn a_cancel_row_needs_no_slot() {
         let busy = host.shell("sleep 600").await;
         host.reaches(&busy, &["running"]).await;
         let cancel = host
-            .submit("subagent_cancel", json!({"subagent_id": "s"}), json!({}))
+            .submit("subagent_cancel", json!({"subagent_id": Uuid::new_v4()}), json!({}))
             .await;
         let row = host.done(&cancel).await;
         assert_eq!(
-            (row["status"].as_str(), error(&row)),
-            (Some("failed"), "Unsupported job type: subagent_cancel")
+            (
+                &row["status"],
+                &row["result"]["cancel_result"],
+                &row["result"]["status"]
+            ),
+            (&json!("completed"), &json!("no_active_run"), &json!("not_found"))
         );
         assert_eq!(host.row(&busy).await["status"], "running");
         host.cancel(&busy).await;

@@ -71,6 +71,7 @@ pub(crate) fn outcome(bytes: Vec<u8>) -> JobOutcome {
         result: JobResult {
             fields,
             raw: raw.into(),
+            run: None,
         },
     }
 }

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gateway::backend::http::install_crypto;
-use gateway::backend::{Auth, Client, Endpoint, Http, Jobs};
+use gateway::backend::{Auth, Client, Endpoint, Http};
 use gateway::domain::clock;
 use gateway::domain::escape::{json_chunks, json_len};
-use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::job::{Job, JobOutcome, JobStatus};
 use gateway::domain::secret::Secret;
-use gateway::job::handler::{Context, ControlFacts, Identity, InstallSwitch, JobLife, StopReason, shell_exec};
+use gateway::job::handler::{Context, ControlFacts, JobLife, StopReason, shell_exec};
 use gateway::process::env::ChildEnv;
 use gateway::process::identity::alive;
 use gateway::provider::Providers;
@@ -23,8 +22,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::fake_agent::{self, FakeDriver};
+use crate::support::handler::{self, Parts};
 
-fn environment() -> ChildEnv {
+pub(crate) fn environment() -> ChildEnv {
     let given = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/"),
@@ -38,25 +39,27 @@ fn environment() -> ChildEnv {
 }
 
 /// Nothing listens there: the handler needs the backend for its clock only.
-fn context(host_enabled: bool) -> Context {
+pub(crate) fn context(host_enabled: bool) -> Context {
     install_crypto();
-    let (team_id, gateway_id) = (TeamId::new("t").unwrap(), GatewayId::new("g").unwrap());
     let endpoint = Endpoint::new("http://127.0.0.1:9", Secret::new("anon")).unwrap();
     let client = Client::new(Http::new(endpoint).unwrap(), Auth::fixed(Secret::new("token")));
-    Context {
-        backend: Jobs::new(client.rest(), team_id.clone(), gateway_id.clone()),
-        identity: Identity { gateway_id, team_id },
-        install_full_control: InstallSwitch::new(move || host_enabled),
+    let home = tempfile::tempdir().unwrap();
+    handler::context(Parts {
+        client: &client,
+        ids: ("t", "g"),
+        host_enabled,
         child_env: environment(),
-        providers: Providers {
-            prober: Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
-            picture: tokio::sync::watch::Sender::default().subscribe(),
-        },
-    }
+        providers: Providers::new(
+            Prober::new(Places::only(Vec::new()), BTreeMap::new(), environment()),
+            tokio::sync::watch::Sender::default(),
+        ),
+        agents: fake_agent::agents(home.path(), FakeDriver::default()),
+        state: home.path(),
+    })
 }
 
 /// Everything allowed.
-fn facts() -> ControlFacts {
+pub(crate) fn facts() -> ControlFacts {
     let ready = json!({"ready": true});
     ControlFacts {
         gateway: Ok(Some(json!({
@@ -76,7 +79,7 @@ fn facts() -> ControlFacts {
 
 fn job(command: &str, timeout_ms: u64) -> Job {
     let row = json!({
-        "id": "j", "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "shell_exec",
+        "id": uuid::Uuid::new_v4(), "team_id": "t", "gateway_id": "g", "status": "running", "job_type": "shell_exec",
         "payload": {"resource_id": "r", "command": command, "timeout_ms": timeout_ms},
         "created_at": "c", "updated_at": "u"
     });
@@ -95,7 +98,7 @@ async fn run_with(command: &str, timeout_ms: u64, life: &JobLife) -> JobOutcome 
 }
 
 /// The result column as the backend gets it.
-fn sent(outcome: &JobOutcome) -> Value {
+pub(crate) fn sent(outcome: &JobOutcome) -> Value {
     let result = Arc::new(outcome.result().clone());
     let bytes = json_chunks(Arc::clone(&result)).collect::<Vec<_>>().concat();
     assert_eq!(bytes.len() as u64, json_len(&result));
@@ -343,6 +346,7 @@ mod linux {
         let small = JobResult {
             fields: result.fields.clone(),
             raw: Vec::new(),
+            run: None,
         };
         let around = json_len(&small) + r#","stdout":"","stderr":"""#.len() as u64;
         let total: usize = json_chunks(Arc::new(result)).map(|chunk| chunk.len()).sum();
@@ -354,11 +358,11 @@ mod linux {
         if !alone("shell_exec::linux::a_shortage_of_descriptors_is_waited_out").await {
             return;
         }
+        let (job, cx, life) = (job("echo hi", 20_000), context(true), life());
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
         let mut hoard: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
-        let life = life();
-        let outcome = tokio::join!(biased; run_with("echo hi", 20_000, &life), async {
+        let outcome = tokio::join!(biased; shell_exec::run(&job, &cx, &life), async {
             assert!(life.process().borrow().is_none(), "no descriptor is left to start with");
             timeout(Duration::from_millis(150), life.process().changed()).await.unwrap_err();
             hoard.clear();

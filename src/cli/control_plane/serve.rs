@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::context::Context;
 use crate::cli::control_plane::DatabaseArg;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
+use crate::cli::interrupt::interrupted;
 use crate::cli::output::Details;
 use crate::cli::plane::address::{self, PlaneAddress};
 use crate::cli::plane::database;
@@ -141,23 +141,6 @@ fn announce(bound: &Bound, database: &str, next: &str, cx: &Context) {
         .add("Database", database)
         .add("Next", next);
     cx.out.ok("Control plane listens", &details);
-}
-
-fn interrupted() -> Result<impl Future<Output = ()>, CliError> {
-    let unusable = |error: std::io::Error| CliError::failed("Signals cannot be received.").detail(error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
-    // A closed terminal must not end it.
-    let mut hangup = signal(SignalKind::hangup()).map_err(unusable)?;
-    Ok(async move {
-        loop {
-            tokio::select! {
-                _got = interrupt.recv() => return,
-                _got = terminate.recv() => return,
-                _got = hangup.recv() => {}
-            }
-        }
-    })
 }
 
 impl From<ServeError> for CliError {

@@ -5,13 +5,14 @@ mod full_control;
 mod heartbeat;
 mod pairing_code;
 mod revoke;
+mod runs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
@@ -25,8 +26,10 @@ use crate::control_plane::problem::Problem;
 use crate::control_plane::store::Store;
 use crate::domain::ids::{GatewayId, TeamId};
 
-/// Largest body of a function: only results of jobs are big, and those are rows.
+/// Largest body of most functions: results of jobs are big, but those are rows.
 pub const MOST_BODY_BYTES: usize = 256 * 1024;
+/// Largest body of the functions that carry a prompt or an answer.
+pub const MOST_RUN_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// What functions work with.
 #[derive(Debug)]
@@ -116,15 +119,20 @@ fn forbidden(error: &str) -> Refusal {
 pub fn router(store: Store, auth: Auth) -> Router {
     let exchange = Exchange::new(store.clone(), auth.clone());
     let context = Arc::new(Context { store, auth, exchange });
+    let runs = Router::new()
+        .route("/functions/v1/start-gateway-subagent-run", post(call))
+        .route("/functions/v1/finalize-gateway-subagent-run", post(call))
+        .layer(DefaultBodyLimit::max(MOST_RUN_BODY_BYTES));
     Router::new()
         .route("/functions/v1/{name}", post(call))
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .merge(runs)
         .with_state(context)
 }
 
 async fn call(
     State(context): State<Arc<Context>>,
-    Path(name): Path<String>,
+    uri: Uri,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     Extension(claims): Extension<Claims>,
     body: Bytes,
@@ -135,11 +143,14 @@ async fn call(
         body,
         from,
     };
-    let answer: Result<Value, Refusal> = match name.as_str() {
+    let answer: Result<Value, Refusal> = match uri.path().rsplit('/').next().unwrap_or_default() {
         "exchange-gateway-pairing-code" => pairing_code::exchange(&call).await,
         "gateway-heartbeat" => heartbeat::beat(&call).await,
         "set-gateway-full-control" => full_control::set(&call).await,
         "revoke-gateway" => revoke::revoke(&call).await,
+        "start-gateway-subagent-run" => runs::start(&call).await,
+        "withdraw-gateway-subagent-run" => runs::withdraw(&call).await,
+        "finalize-gateway-subagent-run" => runs::finalize(&call).await,
         _ => {
             let body = json!({"code": "NOT_FOUND", "message": "Requested function was not found"});
             return (StatusCode::NOT_FOUND, Json(body)).into_response();

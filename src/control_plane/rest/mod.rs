@@ -146,7 +146,7 @@ async fn call(State(rest): State<Rest>, Path(function): Path<String>, request: R
             return Err(Refusal::from(Problem::unsupported("calling functions by GET")));
         }
         let (body, _room) = rest.intake.read(request, rpc::MOST_BODY_BYTES).await?;
-        Ok(rpc::call(&claims, &function, &body)?)
+        Ok(rpc::call(&rest.store, &claims, &function, &body).await?)
     };
     match outcome.await {
         Ok(value) => answer::json(value).into_response(),

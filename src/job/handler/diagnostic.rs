@@ -28,7 +28,7 @@ pub async fn run(_job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
 
 /// Asks Claude's version anew; the other providers are as last seen.
 async fn examine(providers: &Providers) -> JobOutcome {
-    let picture = providers.picture.borrow().clone();
+    let picture = providers.picture();
     let claude = picture.finding(ProviderId::ClaudeCode);
     let command = claude.map_or(ProviderId::ClaudeCode.program(), |finding| finding.command.as_str());
     let answer = providers.prober.version_now(command).await;
@@ -66,6 +66,7 @@ fn report(host: Result<Value, String>, picture: &Picture, command: &str, answer:
         result: JobResult {
             fields,
             raw: raw.into(),
+            run: None,
         },
     }
 }

@@ -1,21 +1,35 @@
 //! One room per job type, and the few things a handler may use.
 
+pub mod active;
+mod agents;
 pub mod diagnostic;
+mod gate;
+pub mod model_run;
 pub mod shell_exec;
+pub mod shell_session;
+mod subagent_cancel;
+mod subagent_run;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::Jobs;
+use crate::backend::{Jobs, Runs};
 use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
+use crate::job::agent::Agents;
+use crate::job::handler::active::ActiveRuns;
+use crate::job::handler::shell_session::Sessions;
 use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
 use crate::provider::Providers;
+use crate::provider::home::Homes;
+use crate::state::workspaces::Workspaces;
+
+pub use subagent_run::PLACE as SUBAGENTS_PLACE;
 
 /// What a handler may use. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,6 +44,18 @@ pub struct Context {
     pub child_env: ChildEnv,
     /// Agent CLIs of this host.
     pub providers: Providers,
+    /// Runs them.
+    pub agents: Agents,
+    /// Subagents and their runs on the control plane.
+    pub runs: Runs,
+    /// Runs of subagents that are at work here.
+    pub active: ActiveRuns,
+    /// Where agents work.
+    pub workspaces: Workspaces,
+    /// Homes and settings of agent CLIs.
+    pub homes: Homes,
+    /// Shells that outlive the jobs that opened them.
+    pub sessions: Sessions,
 }
 
 /// Who this gateway is.
@@ -102,6 +128,7 @@ pub struct JobLife {
     pub control: Option<Arc<ControlFacts>>,
     why: Arc<OnceLock<StopReason>>,
     process: watch::Sender<Option<ProcessIdentity>>,
+    notes: Arc<Mutex<Map<String, Value>>>,
 }
 
 impl Default for JobLife {
@@ -111,6 +138,7 @@ impl Default for JobLife {
             control: None,
             why: Arc::default(),
             process: watch::Sender::new(None),
+            notes: Arc::default(),
         }
     }
 }
@@ -132,6 +160,21 @@ impl JobLife {
     #[must_use]
     pub fn process(&self) -> watch::Receiver<Option<ProcessIdentity>> {
         self.process.subscribe()
+    }
+
+    /// Adds members to what the row's `debug` column will say.
+    pub fn note(&self, members: Map<String, Value>) {
+        self.notes().extend(members);
+    }
+
+    /// What was noted.
+    #[must_use]
+    pub fn take_notes(&self) -> Map<String, Value> {
+        std::mem::take(&mut *self.notes())
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Map<String, Value>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the job to end. The first reason stays.
@@ -161,7 +204,11 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match &job.kind {
         JobKind::Diagnostic => diagnostic::run(job, cx, life).await,
         JobKind::ShellExec => shell_exec::run(job, cx, life).await,
-        JobKind::SubagentCancel | JobKind::Unsupported(_) => unsupported(job),
+        JobKind::ShellSession => shell_session::run(job, cx, life).await,
+        JobKind::ModelRun => Box::pin(model_run::run(job, cx, life)).await,
+        JobKind::SubagentRun => Box::pin(subagent_run::run(job, cx, life)).await,
+        JobKind::SubagentCancel => subagent_cancel::run(job, cx, life).await,
+        JobKind::Unsupported(_) => unsupported(job),
     }
 }
 
@@ -169,8 +216,8 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
 #[must_use]
 pub const fn needs_control(kind: &JobKind) -> bool {
     match kind {
-        JobKind::ShellExec => true,
-        JobKind::Diagnostic | JobKind::SubagentCancel | JobKind::Unsupported(_) => false,
+        JobKind::ShellExec | JobKind::ShellSession | JobKind::SubagentRun => true,
+        JobKind::Diagnostic | JobKind::ModelRun | JobKind::SubagentCancel | JobKind::Unsupported(_) => false,
     }
 }
 
@@ -192,7 +239,7 @@ pub fn broken(job: &Job, error: String) -> JobOutcome {
 }
 
 fn result_with(message: &str, job_type: &str) -> crate::domain::job::JobResult {
-    let mut fields = serde_json::Map::new();
+    let mut fields = Map::new();
     fields.insert("message".to_owned(), Value::from(message));
     fields.insert("job_type".to_owned(), Value::from(job_type));
     fields.into()

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::wire::heartbeat::Capabilities;
+use crate::wire::heartbeat::{Capabilities, Readiness, Services};
 
 /// A row that was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,8 @@ pub struct GatewayFacts {
     pub last_seen_at: Option<Timestamp>,
     /// The stored capabilities are valid and say that machine control is ready.
     pub machine_control_ready: bool,
+    /// Whether it says that models can be run.
+    pub models: Models,
     /// The managed VM this gateway is, if it is one.
     pub vm_id: Option<String>,
 }
@@ -45,12 +47,33 @@ impl GatewayFacts {
     #[must_use]
     pub fn from_row(row: &Value) -> Self {
         let at = row.get("last_seen_at").and_then(Value::as_str);
+        let services = row.get("capabilities").and_then(services);
         Self {
             full_control_enabled: is_true(row.get("full_control_enabled")),
             last_seen_at: at.and_then(|at| at.parse().ok()),
-            machine_control_ready: row.get("capabilities").is_some_and(offers_machine_control),
+            machine_control_ready: services.as_ref().is_some_and(|services| services.machine_control.ready),
+            models: match services.map(|services| services.model_execution) {
+                Some(Readiness { ready: true, .. }) => Models::Ready,
+                Some(Readiness { reason, .. }) => Models::Absent(reason),
+                None => Models::default(),
+            },
             vm_id: text(row.get("vm_id")),
         }
+    }
+}
+
+/// Whether agents can run, as the stored capabilities say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Models {
+    /// Some provider can.
+    Ready,
+    /// None can; why, if that was said.
+    Absent(Option<String>),
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self::Absent(None)
     }
 }
 
@@ -92,9 +115,10 @@ impl ResourceFacts {
     }
 }
 
-fn offers_machine_control(document: &Value) -> bool {
-    serde_json::from_value::<Capabilities>(document.clone())
-        .is_ok_and(|known| known.schema_version == "v1" && known.services.machine_control.ready)
+/// What a capability document offers, if it is one.
+fn services(document: &Value) -> Option<Services> {
+    let known: Capabilities = serde_json::from_value(document.clone()).ok()?;
+    (known.schema_version == "v1").then_some(known.services)
 }
 
 fn is_true(value: Option<&Value>) -> bool {

@@ -3,6 +3,7 @@
 //! Pure: facts come in as rows already fetched, freshness is judged by the server's time. The first refusal in the
 //! documented order wins, and its text is what the job fails with.
 
+pub mod cancel;
 mod facts;
 mod refusal;
 
@@ -11,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::ids::{GatewayId, TeamId};
 use crate::wire::heartbeat::FRESH_SECONDS;
 
-pub use facts::{Fact, GatewayFacts, ResourceFacts};
+pub use facts::{Fact, GatewayFacts, Models, ResourceFacts};
 pub use refusal::{Layer, Refusal};
 
 /// What a request wants to do with a resource.
@@ -37,6 +38,23 @@ pub fn machine_control(gateway: &Fact<GatewayFacts>, host_enabled: bool, server_
     ensure(gateway.full_control_enabled, Refusal::TeamDisabled)?;
     ensure(host_enabled, Refusal::HostDisabled)?;
     ensure(gateway.machine_control_ready, Refusal::ServiceUnavailable)
+}
+
+/// Whether an agent may run: the gateway lives, and says that it has models.
+///
+/// # Errors
+/// The first [`Refusal`].
+pub fn model_execution(gateway: Fact<GatewayFacts>, server_now: Timestamp) -> Result<GatewayFacts, Refusal> {
+    let Fact::Present(gateway) = gateway else {
+        return Err(Refusal::ControlUnavailable);
+    };
+    if !gateway.last_seen_at.is_some_and(|at| is_fresh(at, server_now)) {
+        return Err(Refusal::Stale);
+    }
+    match gateway.models.clone() {
+        Models::Ready => Ok(gateway),
+        Models::Absent(reason) => Err(Refusal::NoModels { reason }),
+    }
 }
 
 /// Whether the resource lets this gateway do that.

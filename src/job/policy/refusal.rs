@@ -33,6 +33,12 @@ pub enum Refusal {
     /// The capability document does not offer it.
     #[error("Gateway machine control service is unavailable.")]
     ServiceUnavailable,
+    /// The capability document offers no models.
+    #[error("{}", reason.as_deref().unwrap_or("Gateway AI model providers are unavailable"))]
+    NoModels {
+        /// In the document's own words.
+        reason: Option<String>,
+    },
     /// The resource could not be read.
     #[error("Failed to load remote shell resource")]
     ResourceUnavailable,
@@ -79,7 +85,7 @@ impl Refusal {
             Self::ControlUnavailable | Self::Stale => Layer::Heartbeat,
             Self::TeamDisabled => Layer::Team,
             Self::HostDisabled => Layer::Host,
-            Self::ServiceUnavailable => Layer::Service,
+            Self::ServiceUnavailable | Self::NoModels { .. } => Layer::Service,
             Self::ResourceUnavailable
             | Self::IdentityUnavailable
             | Self::IdentityMissing

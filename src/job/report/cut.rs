@@ -1,9 +1,10 @@
 //! Shorter forms of a result that the control plane would not take.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::domain::escape::without_partial_character;
-use crate::domain::job::{JobOutcome, JobResult};
+use crate::domain::job::{JobOutcome, JobResult, JobStatus, Timeline};
+use crate::domain::run::{RunClose, RunFinal, error_envelope};
 
 /// How much of a result is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,52 @@ impl Cut {
     }
 
     /// The outcome in this form.
-    pub fn apply(self, outcome: JobOutcome) -> JobOutcome {
+    pub fn apply(self, mut outcome: JobOutcome) -> JobOutcome {
+        let close = outcome.take_run();
+        let outcome = self.apply_to_result(outcome);
+        match close {
+            Some(RunClose::Ended(end)) => outcome.closing(RunClose::Ended(Box::new(self.shorten_run(*end)))),
+            Some(failed @ RunClose::Failed { .. }) => outcome.closing(failed),
+            None => outcome,
+        }
+    }
+
+    /// A run whose answer is refused whole ends with a piece of it, at last with none.
+    fn shorten_run(self, mut end: RunFinal) -> RunFinal {
+        if self == Self::Whole {
+            return end;
+        }
+        end.stderr = self.shorten_text(end.stderr);
+        end.final_error = end.final_error.map(|error| self.shorten_text(error));
+        let refused = "The control plane refused the answer of this run";
+        end.output = end.output.and_then(|output| self.shorten_envelope(output));
+        end.failure_output = end.failure_output.and_then(|output| self.shorten_envelope(output));
+        if end.output.is_none() && end.failure_output.is_none() {
+            end.final_status = JobStatus::Failed;
+            end.failure_output = Some(error_envelope(refused));
+            end.final_error = Some(refused.to_owned());
+            end.metadata_patch = Map::new();
+            end.events = vec![("run_failed".to_owned(), json!({"reason": refused}))];
+        }
+        end
+    }
+
+    fn shorten_envelope(self, mut envelope: Value) -> Option<Value> {
+        if self == Self::Reason {
+            return None;
+        }
+        let members = envelope.as_object_mut()?;
+        let content = members.get("content")?;
+        let whole = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
+        if whole.len() > self.limit() {
+            members.insert("content".to_owned(), Value::from(self.shorten_text(whole)));
+            members.insert("content_type".to_owned(), Value::from("text"));
+            members.insert("exact_content_state".to_owned(), Value::from("preview_only"));
+        }
+        Some(envelope)
+    }
+
+    fn apply_to_result(self, outcome: JobOutcome) -> JobOutcome {
         match self {
             Self::Whole => outcome,
             Self::Short | Self::Shorter => self.shorten(outcome),
@@ -51,6 +97,13 @@ impl Cut {
                     ("original_status", Value::from(outcome.status().as_str())),
                 ],
             ),
+        }
+    }
+
+    /// The timeline in this form: a refused result goes without its notes.
+    pub fn trim(self, timeline: &mut Timeline) {
+        if self != Self::Whole {
+            timeline.details.clear();
         }
     }
 

@@ -3,6 +3,7 @@
 //! A result is on disk before it comes here. It leaves when the control plane confirmed it, or said that the row is
 //! final already. A result it refuses is sent shorter, then as a failure; it is never dropped.
 
+mod close;
 mod cut;
 mod schedule;
 
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::backend::jobs::{Completed, Completion};
-use crate::backend::{BackendError, Jobs};
+use crate::backend::{BackendError, Jobs, Runs};
 use crate::domain::ids::JobId;
 use crate::domain::job::{JobOutcome, JobStatus, Timeline};
 use crate::state::journal::Journal;
@@ -64,6 +65,7 @@ enum Fate {
 #[derive(Debug)]
 pub struct Reporter {
     jobs: Jobs,
+    runs: Runs,
     journal: Journal,
     schedule: Schedule,
     held: HashMap<JobId, Finished>,
@@ -74,9 +76,10 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter with nothing to send. `unreported` follows how many results are not yet confirmed.
     #[must_use]
-    pub fn new(jobs: Jobs, journal: Journal, unreported: watch::Sender<usize>) -> Self {
+    pub fn new(jobs: Jobs, runs: Runs, journal: Journal, unreported: watch::Sender<usize>) -> Self {
         Self {
             jobs,
+            runs,
             journal,
             schedule: Schedule::default(),
             held: HashMap::new(),
@@ -91,7 +94,13 @@ impl Reporter {
         let mut open = true;
         while open || !self.schedule.is_empty() {
             while let Some((id, cut)) = self.schedule.take_due(self.began.elapsed()) {
-                sending.push(attempt(self.jobs.clone(), self.journal.clone(), self.finished(id), cut));
+                let sent = attempt(
+                    self.jobs.clone(),
+                    self.runs.clone(),
+                    self.journal.clone(),
+                    (self.finished(id), cut),
+                );
+                sending.push(sent);
             }
             self.unreported.send_replace(self.schedule.len());
             let wake = self.schedule.wake_at().map(|at| self.began + at);
@@ -168,7 +177,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-async fn attempt(jobs: Jobs, journal: Journal, finished: Finished, cut: Cut) -> (JobId, Fate) {
+async fn attempt(jobs: Jobs, runs: Runs, journal: Journal, (finished, cut): (Finished, Cut)) -> (JobId, Fate) {
     let id = finished.id;
     let ending = match finished.fresh {
         Some(fresh) => Some(Arc::unwrap_or_clone(fresh)),
@@ -180,14 +189,15 @@ async fn attempt(jobs: Jobs, journal: Journal, finished: Finished, cut: Cut) -> 
             }
         },
     };
-    let Some((outcome, timeline)) = ending else {
+    let Some((outcome, mut timeline)) = ending else {
         return (id, Fate::Missing);
     };
-    let fate = match jobs
-        .complete(&id, &Completion::new(cut.apply(outcome), &timeline))
-        .await
-    {
-        Ok(done) => delivered(&id, done),
+    cut.trim(&mut timeline);
+    let fate = match close::run_first(&runs, &jobs, &id, cut.apply(outcome)).await {
+        Ok(outcome) => match jobs.complete(&id, &Completion::new(outcome, &timeline)).await {
+            Ok(done) => delivered(&id, done),
+            Err(error) => failed(&id, &error),
+        },
         Err(error) => failed(&id, &error),
     };
     if matches!(fate, Fate::Settled)

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::ids::{GatewayId, JobId, TeamId};
 use crate::domain::job::{JobOutcome, JobResult, JobStatus, RawField, Timeline};
+use crate::domain::run::RunClose;
 
 /// A job at the moment of its claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(super) struct StoredOutcome {
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) raw_keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<Box<RunClose>>,
 }
 
 impl StoredOutcome {
@@ -87,6 +90,7 @@ impl StoredOutcome {
             fields: result.fields.clone(),
             error: outcome.error().map(str::to_owned),
             raw_keys: result.raw.iter().map(|raw| raw.key.clone()).collect(),
+            run: result.run.clone(),
         }
     }
 
@@ -94,6 +98,7 @@ impl StoredOutcome {
         let result = JobResult {
             fields: self.fields,
             raw,
+            run: self.run,
         };
         let error = self.error.unwrap_or_else(|| "no reason was recorded".to_owned());
         match self.status {

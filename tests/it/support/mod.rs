@@ -1,15 +1,21 @@
 //! What every behaviour test needs.
 
+pub(crate) mod agent;
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
+pub(crate) mod clis;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
+pub(crate) mod fake_agent;
+pub(crate) mod fake_model;
 pub(crate) mod fault_proxy;
+pub(crate) mod handler;
 pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod process_list;
 pub(crate) mod recorder;
+pub(crate) mod replay;
 pub(crate) mod sandbox;
 pub(crate) mod scripted_server;
 pub(crate) mod state_dir;

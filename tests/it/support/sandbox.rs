@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::support::eventually::eventually;
 use crate::support::home::{Done, Home};
+use crate::support::plane::{answer, client};
 
 /// How long one command of the binary may take before the test fails.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -123,6 +124,18 @@ impl Sandbox {
             (jobs[0]["status"] == "running").then(|| jobs[0]["id"].as_str().unwrap().to_owned())
         })
         .await
+    }
+
+    /// Rows of the control plane of this home, as its operator sees them.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let text = std::fs::read(self.state_dir().join("operator.json")).unwrap();
+        let operator: Value = serde_json::from_slice(&text).unwrap();
+        let word = |key: &str| operator[key].as_str().unwrap().to_owned();
+        let request = client().get(format!("{}{path}", word("url")));
+        let request = request.header("apikey", word("anon_key")).bearer_auth(word("token"));
+        let (status, body) = answer(request).await;
+        assert_eq!(status, 200, "{body}");
+        body
     }
 
     /// What `control-plane/address.json` says: `url`, `pid`, `anon_key`.

@@ -7,39 +7,24 @@ mod request;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use self::record::Record;
 use self::request::{Request, TimeLimit};
 use crate::domain::job::{Job, JobOutcome, JobResult};
-use crate::job::handler::{Context, ControlFacts, Identity, JobLife, StopReason};
-use crate::job::policy::{self, Access, Fact, GatewayFacts, ResourceFacts};
+use crate::job::handler::gate::Gate;
+use crate::job::handler::{Context, JobLife, StopReason};
+use crate::job::policy::{self, Access};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
-use crate::process::failure::SpawnError;
 use crate::process::mark;
-use crate::process::spawn::{Child, spawn};
+use crate::process::patience::{Unstarted, spawn_patiently};
 use crate::process::spec::Spec;
 
 /// Where every command starts.
 const WORKING_DIRECTORY: &str = "/";
-/// Pause before another attempt on a machine that is short of descriptors or processes.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-
-/// What decides about a request.
-#[derive(Debug)]
-struct Gate<'a> {
-    identity: &'a Identity,
-    gateway: Fact<GatewayFacts>,
-    resource: Fact<ResourceFacts>,
-    host_enabled: bool,
-    server_now: Timestamp,
-}
 
 /// A request that may run.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +40,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     if let Some(why) = life.stop_reason() {
         return not_begun(why, life);
     }
-    let gate = Gate::of(&cx.identity, life.control.as_deref(), cx);
+    let gate = Gate::of(cx, life);
     match admit(&Request::read(job), &gate) {
         Err(refused) => refused,
         Ok((resource_id, command, limit)) => {
@@ -79,33 +64,6 @@ fn not_begun(why: &StopReason, life: &JobLife) -> JobOutcome {
             [("cancelled", Value::Bool(true))],
         ),
         StopReason::Shutdown(_) => life.cancelled(),
-    }
-}
-
-impl<'a> Gate<'a> {
-    fn of(identity: &'a Identity, facts: Option<&ControlFacts>, cx: &Context) -> Self {
-        let (gateway, resource) = match facts {
-            None => (Fact::Unavailable, Fact::Unavailable),
-            Some(ControlFacts { gateway, resource }) => (
-                Fact::read(gateway, GatewayFacts::from_row),
-                Fact::read(resource, ResourceFacts::from_row),
-            ),
-        };
-        Self {
-            identity,
-            gateway,
-            resource,
-            host_enabled: cx.install_full_control.enabled(),
-            server_now: cx.backend.server_time(),
-        }
-    }
-
-    /// The resource asked for; a row with another id is no answer to the question.
-    fn resource(&self, id: &str) -> &Fact<ResourceFacts> {
-        match &self.resource {
-            Fact::Present(row) if row.id != id => &Fact::Absent,
-            answer @ (Fact::Present(_) | Fact::Absent | Fact::Unavailable) => answer,
-        }
     }
 }
 
@@ -150,7 +108,7 @@ async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) ->
         .args(["-lc", &admitted.command])
         .timeout(admitted.limit.value);
     spec.cwd = PathBuf::from(WORKING_DIRECTORY);
-    match start(&spec, admitted.limit.value, &life.stop).await {
+    match spawn_patiently(&spec, admitted.limit.value, &life.stop).await {
         Err(Unstarted::Stopped) => life.cancelled(),
         Err(Unstarted::Failed(error)) => JobOutcome::Completed {
             result: Record::unstarted(&error, began.elapsed()).into_result(admitted),
@@ -164,33 +122,6 @@ async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) ->
                 Ending::TimedOut { .. } | Ending::Stopped { .. } => drop(mark::kill_marked(&HashSet::from([id])).await),
             }
             ended(admitted, exit, life)
-        }
-    }
-}
-
-enum Unstarted {
-    Stopped,
-    Failed(SpawnError),
-}
-
-/// Starts the shell; a machine short of descriptors or processes is given as long as the command would get.
-async fn start(spec: &Spec, patience: Duration, stop: &CancellationToken) -> Result<Child, Unstarted> {
-    let began = Instant::now();
-    let mut waiting = false;
-    loop {
-        match spawn(spec.clone()) {
-            Ok(child) => return Ok(child),
-            Err(error) if error.is_shortage() && began.elapsed() < patience => {
-                if !waiting {
-                    tracing::warn!(%error, "cannot start a command now, trying again");
-                }
-                waiting = true;
-            }
-            Err(error) => return Err(Unstarted::Failed(error)),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Err(Unstarted::Stopped),
-            () = sleep(SHORTAGE_PAUSE) => {}
         }
     }
 }
@@ -225,6 +156,8 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::{GatewayId, TeamId};
+    use crate::job::handler::Identity;
+    use crate::job::policy::{Fact, GatewayFacts, ResourceFacts};
 
     fn job(payload: &Value, requested_via: Option<&str>) -> Job {
         let row = json!({
@@ -250,7 +183,7 @@ mod tests {
                 full_control_enabled: true,
                 last_seen_at: Some(now),
                 machine_control_ready: true,
-                vm_id: None,
+                ..GatewayFacts::default()
             }),
             resource: Fact::Present(ResourceFacts {
                 id: "r".to_owned(),

@@ -108,6 +108,7 @@ impl Record {
                     bytes,
                 })
                 .into(),
+            run: None,
         }
     }
 }

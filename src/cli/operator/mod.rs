@@ -1,10 +1,11 @@
 //! The operator: rows read and written with an operator credential. There is no way from here to a process.
 
+mod runs;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::backend::realtime::Binding;
-use crate::backend::{Auth, BackendError, Client, Endpoint, Http, Realtime, account};
+use crate::backend::{Auth, BackendError, Client, Endpoint, Http, account};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -13,6 +14,8 @@ use crate::domain::ids::TeamId;
 use crate::domain::job::JobStatus;
 use crate::domain::secret::Secret;
 use crate::state::operator::Operator as Credential;
+
+pub(crate) use self::runs::StartedRun;
 
 /// A job to be written.
 #[derive(Debug)]
@@ -183,16 +186,6 @@ impl Operator {
         };
         let written = query.returning("id,status").maybe_one().await;
         written.map_err(|error| self.explain(&error))
-    }
-
-    /// Follows the changes of one job.
-    pub(crate) fn follow(&self, id: &str) -> Realtime {
-        let binding = Binding {
-            event: "UPDATE".to_owned(),
-            table: "gateway_jobs".to_owned(),
-            filter: Some(format!("id=eq.{id}")),
-        };
-        Realtime::new(self.client.clone(), &format!("operator_job_{id}"), vec![binding])
     }
 
     /// A backend error for people.

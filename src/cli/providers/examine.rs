@@ -1,6 +1,7 @@
-//! Agent CLIs of this host, examined and shown: used by `pair` and `doctor`.
+//! Agent CLIs of this host, examined and shown: used by `pair`, `doctor` and `providers list`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ use crate::provider::capability::Finding;
 use crate::provider::discovery::Places;
 use crate::provider::probe::Prober;
 use crate::provider::remembered::ProbeCache;
+use crate::state::fs::OwnerDir;
+use crate::state::provider_settings::ProviderSettingsFile;
 
 /// Characters of an error in a result line.
 const ERROR_CHARS: usize = 120;
@@ -53,7 +56,12 @@ fn prober(cx: &Context) -> Prober {
     let places = Places::from_environment(cx.env.home().as_deref(), |name| cx.env.get(name).map(str::to_owned));
     let variables = cx.env.vars().map(|(name, value)| (name.to_owned(), value.to_owned()));
     let env = ChildEnv::for_user(variables, cx.env.names_from_file(), &std::env::temp_dir());
-    Prober::new(places, named(&cx.settings(None)), env)
+    let prober = Prober::new(places, named(&cx.settings(None)), env);
+    // Nothing is made for a look: without a state directory nothing is set either.
+    match OwnerDir::open(&cx.paths.dir) {
+        Ok(Some(dir)) => prober.with_settings(ProviderSettingsFile::new(&Arc::new(dir))),
+        Ok(None) | Err(_) => prober,
+    }
 }
 
 fn named(settings: &Settings) -> BTreeMap<ProviderId, String> {
@@ -69,6 +77,11 @@ fn named(settings: &Settings) -> BTreeMap<ProviderId, String> {
 }
 
 impl Examined {
+    /// Each provider and what was found.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProviderId, &Finding)> {
+        self.0.iter().map(|(provider, finding, _)| (*provider, finding))
+    }
+
     /// Whether any agent CLI can be used.
     pub(crate) fn any_usable(&self) -> bool {
         self.0.iter().any(|(_, finding, _)| finding.version.is_ok())

@@ -1,0 +1,319 @@
+//! One run of an agent CLI, whoever asked for it: planned, started, watched, ended for certain, judged, counted.
+//!
+//! A [`Turn`] says what is wanted, an [`Observer`] hears what happens, a [`Report`] says what came of it. Providers
+//! come in through [`Driver`] alone. Everything a run starts carries its mark, so that what has left the process
+//! group of the CLI can be found and ended with it.
+
+mod answer;
+mod attempt;
+mod droppings;
+mod pulse;
+mod report;
+pub mod retry;
+mod scratch;
+mod totals;
+mod turns;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use self::attempt::{Attempt, Start};
+use self::retry::{Reason, Retry};
+use self::scratch::Scratch;
+use self::totals::{Began, Totals};
+use self::turns::Turns;
+use crate::domain::limits::OUTPUT_LIMIT_BYTES;
+use crate::domain::run::{FailureKind, RunEvent, RunFailure};
+use crate::process::env::ChildEnv;
+use crate::provider::ProviderId;
+use crate::provider::capability::Features;
+use crate::provider::driver::{Check, Driver};
+use crate::provider::request::{OutputForm, RunRequest, Session};
+use crate::state::fs::{FsError, OwnerDir};
+
+pub use self::answer::object_in;
+pub use self::report::{Boundary, CommandLine, How, Observer, Process, Report};
+
+/// Runs agents. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Agents(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    work: OwnerDir,
+    driver: Arc<dyn Driver>,
+    turns: Turns,
+    totals: Totals,
+}
+
+/// Time and space of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The whole run, with waiting for its session and every attempt.
+    pub total: Duration,
+    /// Silence of an agent that reports as it works.
+    pub idle: Duration,
+    /// Silence while one of its tools works.
+    pub tool_idle: Duration,
+    /// Between the polite and the final signal.
+    pub grace: Duration,
+    /// Bytes of an answer.
+    pub output: usize,
+    /// Bytes of stdout kept for people.
+    pub keep: usize,
+}
+
+impl Limits {
+    /// The usual limits within `total`.
+    #[must_use]
+    pub const fn within(total: Duration) -> Self {
+        Self {
+            total,
+            idle: Duration::from_secs(300),
+            tool_idle: Duration::from_secs(900),
+            grace: Duration::from_secs(5),
+            output: OUTPUT_LIMIT_BYTES,
+            keep: 0,
+        }
+    }
+}
+
+/// One turn of an agent.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Whose agent.
+    pub provider: ProviderId,
+    /// Its program, a path or a bare name.
+    pub command: String,
+    /// What that program is known to be able to do.
+    pub features: Features,
+    /// Its version text.
+    pub version: Option<String>,
+    /// What is asked; the scratch directory is filled in here.
+    pub request: RunRequest,
+    /// Names below the work directory that make the run's own directory, at least two.
+    pub place: Vec<String>,
+    /// Where the agent works; none gives it an empty directory that goes with the run.
+    pub cwd: Option<PathBuf>,
+    /// Environment, before what the plan adds.
+    pub env: ChildEnv,
+    /// Unique; carried by everything the run starts.
+    pub mark: String,
+    /// Time and space.
+    pub limits: Limits,
+    /// Further attempts.
+    pub retry: Retry,
+}
+
+impl Agents {
+    /// Runs agents in `work` below the state directory, through `driver`.
+    ///
+    /// # Errors
+    /// [`FsError`] when the work directory cannot be made.
+    pub fn new(state: &Arc<OwnerDir>, driver: Arc<dyn Driver>) -> Result<Self, FsError> {
+        Ok(Self(Arc::new(Shared {
+            work: state.sub("work")?,
+            driver,
+            turns: Turns::default(),
+            totals: Totals::new(Arc::clone(state)),
+        })))
+    }
+
+    /// Removes what runs of an earlier life have left below `name`. Nothing may run there.
+    pub fn clear(&self, name: &str) {
+        let path = self.0.work.path().join(name);
+        if let Err(error) = std::fs::remove_dir_all(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot remove what earlier runs left");
+        }
+    }
+
+    /// Runs one turn to its end. `stop` ends it early: nothing of it is alive when this returns.
+    pub async fn run(&self, turn: &Turn, stop: &CancellationToken, observer: &mut dyn Observer) -> Report {
+        let mut run = Run {
+            shared: &self.0,
+            turn,
+            stop,
+            began: Instant::now(),
+            request: turn.request.clone(),
+            check: None,
+            retries: Vec::new(),
+        };
+        if let OutputForm::Json { schema: Some(schema) } = &turn.request.output {
+            match self.0.driver.schema(schema) {
+                Ok(check) => run.check = Some(check),
+                Err(failure) => return run.report(Attempt::without_process(How::Refused, failure)),
+            }
+        }
+        let key = match &run.request.session {
+            Session::Ephemeral => None,
+            Session::New(id) | Session::Resume(id) => Some(run.key(id)),
+        };
+        let waited = match &key {
+            None => Ok(None),
+            Some(key) => run.enter(key).await.map(Some),
+        };
+        let attempt = match &waited {
+            Ok(_turn_at_work) => run.attempts(observer).await,
+            Err((how, failure)) => Attempt::without_process(*how, failure.clone()),
+        };
+        run.report(attempt)
+    }
+}
+
+struct Run<'a> {
+    shared: &'a Shared,
+    turn: &'a Turn,
+    stop: &'a CancellationToken,
+    began: Instant,
+    request: RunRequest,
+    check: Option<Check>,
+    retries: Vec<Reason>,
+}
+
+impl Run<'_> {
+    fn deadline(&self) -> Instant {
+        self.began + self.turn.limits.total
+    }
+
+    fn key(&self, session: &str) -> String {
+        format!("{} {session}", self.turn.provider.wire())
+    }
+
+    /// Waits for other turns of the session.
+    async fn enter(&self, key: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, (How, RunFailure)> {
+        let total = self.turn.limits.total;
+        let how = tokio::select! {
+            () = self.stop.cancelled() => How::Cancelled,
+            entered = timeout_at(self.deadline(), self.shared.turns.enter(key)) => match entered {
+                Ok(Ok(turn)) => return Ok(turn),
+                Ok(Err(crowded)) => {
+                    return Err((How::Refused, RunFailure::new(FailureKind::Session, crowded.to_string())));
+                }
+                Err(_elapsed) => How::TimedOut(total),
+            },
+        };
+        let failure = how.failure(self.turn.limits.output).unwrap_or_else(attempt::cancelled);
+        Err((how, failure))
+    }
+
+    async fn attempts(&mut self, observer: &mut dyn Observer) -> Attempt {
+        let max = self.turn.retry.attempts;
+        loop {
+            let made = u32::try_from(self.retries.len()).unwrap_or(u32::MAX).saturating_add(1);
+            observer.event(progress(
+                "attempt_started",
+                json!({"attempt": made, "max_attempts": max}),
+            ));
+            let attempt = self.attempt(observer).await;
+            let Some((reason, delay)) = self.again(made, &attempt) else {
+                return attempt;
+            };
+            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            let details =
+                json!({"attempt": made, "max_attempts": max, "reason": reason.as_str(), "delay_ms": delay_ms});
+            observer.event(progress("retry_scheduled", details));
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.stop.cancelled() => return Attempt::without_process(How::Cancelled, attempt::cancelled()),
+            }
+            self.retries.push(reason);
+            self.renew_session();
+        }
+    }
+
+    /// One attempt, with its answer checked and its figures settled.
+    async fn attempt(&mut self, observer: &mut dyn Observer) -> Attempt {
+        let scratch = match Scratch::create(&self.shared.work, &self.turn.place) {
+            Ok(scratch) => scratch,
+            Err(error) => {
+                let failure = RunFailure::new(FailureKind::Crash, error.to_string());
+                return Attempt::without_process(How::Refused, failure);
+            }
+        };
+        self.request.scratch = scratch.files().to_path_buf();
+        let driver = &*self.shared.driver;
+        let start = Start {
+            turn: self.turn,
+            driver,
+            request: &self.request,
+            scratch: &scratch,
+            deadline: self.deadline(),
+            stop: self.stop,
+        };
+        let mut attempt = start.run(observer).await;
+        let got = attempt.end.session_id.clone();
+        attempt.end.answer = attempt
+            .end
+            .answer
+            .and_then(|answer| answer::checked(answer, &self.request, self.check.as_ref()))
+            .and_then(|answer| answer::same_session(&self.request.session, got.as_deref()).map(|()| answer));
+        let began = match self.request.session {
+            Session::Ephemeral => None,
+            Session::New(_) => Some(Began::Now),
+            Session::Resume(_) => Some(Began::Before),
+        };
+        if let (Some(began), Some(session)) = (began, got) {
+            self.shared.totals.settle(&self.key(&session), began, &mut attempt.end);
+        }
+        attempt
+    }
+
+    /// Why and after which pause to try again. Never after a tool ran: what it did would be done twice.
+    fn again(&self, made: u32, attempt: &Attempt) -> Option<(Reason, Duration)> {
+        let silent = match attempt.how {
+            How::Ended => false,
+            How::Silent(_) => true,
+            How::Refused | How::NotStarted | How::TimedOut(_) | How::TooMuch(_) | How::Cancelled => return None,
+        };
+        if attempt.end.tool_ran || self.stop.is_cancelled() {
+            return None;
+        }
+        let kind = attempt.end.answer.as_ref().err()?.kind;
+        let reason = self.turn.retry.reason(made, kind, silent)?;
+        let delay = self.turn.retry.delay(made, rand::random());
+        (Instant::now() + delay < self.deadline()).then_some((reason, delay))
+    }
+
+    /// A session that was begun by a failed attempt cannot be begun again.
+    fn renew_session(&mut self) {
+        if let Session::New(id) = &mut self.request.session {
+            *id = uuid::Uuid::new_v4().to_string();
+        }
+    }
+
+    fn report(self, attempt: Attempt) -> Report {
+        let Attempt { how, end, process } = attempt;
+        Report {
+            how,
+            answer: end.answer,
+            session_id: end.session_id,
+            model: end.model,
+            usage: end.usage,
+            cost_usd: end.cost_usd,
+            tool_ran: end.tool_ran,
+            metadata: end.metadata,
+            process,
+            retries: self.retries,
+            duration: self.began.elapsed(),
+        }
+    }
+}
+
+fn progress(phase: &str, details: Value) -> RunEvent {
+    RunEvent::Progress {
+        phase: phase.to_owned(),
+        details: match details {
+            Value::Object(details) => details,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                serde_json::Map::new()
+            }
+        },
+    }
+}

@@ -1,0 +1,195 @@
+//! Figures of one run, also where a CLI counts the whole session.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value, json};
+use tracing::warn;
+
+use crate::domain::run::{Cumulative, RunEnd};
+use crate::state::fs::OwnerDir;
+
+/// Where the last totals are remembered.
+const FILE: &str = "agent-totals.json";
+/// Sessions that are remembered; the one used longest ago goes first.
+const MAX_SESSIONS: usize = 1000;
+
+/// What sessions had cost when they were last used.
+#[derive(Debug)]
+pub(super) struct Totals {
+    dir: Arc<OwnerDir>,
+    known: Mutex<Option<Map<String, Value>>>,
+}
+
+/// Whether the session was there before the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Began {
+    /// It was not: its totals are the run's.
+    Now,
+    /// It was.
+    Before,
+}
+
+impl Totals {
+    pub(super) const fn new(dir: Arc<OwnerDir>) -> Self {
+        Self {
+            dir,
+            known: Mutex::new(None),
+        }
+    }
+
+    /// Turns the totals of a session into figures of the run, and remembers them for the next.
+    ///
+    /// Without an earlier total nothing can be said about the run; the totals are put into the metadata then.
+    pub(super) fn settle(&self, session: &str, began: Began, end: &mut RunEnd) {
+        if end.cumulative == Cumulative::default() {
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get_or_insert_with(|| self.load());
+        let before = known.shift_remove(session);
+        known.insert(
+            session.to_owned(),
+            json!({"usage": end.usage, "cost_usd": end.cost_usd}),
+        );
+        while known.len() > MAX_SESSIONS {
+            let oldest = known.keys().next().cloned().unwrap_or_default();
+            known.shift_remove(&oldest);
+        }
+        if began == Began::Before {
+            per_run(before.as_ref(), end);
+        }
+        let text = Value::Object(known.clone()).to_string();
+        if let Err(error) = self.dir.replace(FILE, text.as_bytes()) {
+            warn!(%error, "the totals of agent sessions are not remembered");
+        }
+    }
+
+    fn load(&self) -> Map<String, Value> {
+        let stored = self.dir.read(FILE).unwrap_or_default().unwrap_or_default();
+        serde_json::from_slice(&stored).unwrap_or_default()
+    }
+}
+
+fn per_run(before: Option<&Value>, end: &mut RunEnd) {
+    if end.cumulative.usage {
+        let total = end.usage.take();
+        end.usage = match before
+            .and_then(|before| before.get("usage"))
+            .filter(|usage| !usage.is_null())
+        {
+            Some(before) => total.map(|total| minus(total, before)),
+            None => {
+                end.metadata.insert("session_usage".to_owned(), json!(total));
+                None
+            }
+        };
+    }
+    if end.cumulative.cost {
+        let total = end.cost_usd.take();
+        end.cost_usd = match before.and_then(|before| before.get("cost_usd")?.as_f64()) {
+            Some(before) => total.map(|total| if total < before { total } else { total - before }),
+            None => {
+                end.metadata.insert("session_cost_usd".to_owned(), json!(total));
+                None
+            }
+        };
+    }
+}
+
+/// Number by number. Where the total shrank the CLI has begun to count anew.
+fn minus(total: Value, before: &Value) -> Value {
+    match total {
+        Value::Object(total) => total
+            .into_iter()
+            .map(|(name, value)| {
+                let before = before.get(&name).unwrap_or(&Value::Null);
+                let value = minus(value, before);
+                (name, value)
+            })
+            .collect(),
+        Value::Number(total) => match (total.as_u64(), before.as_u64()) {
+            (Some(total), Some(before)) => total.checked_sub(before).unwrap_or(total).into(),
+            _ => match (total.as_f64(), before.as_f64()) {
+                (Some(all), Some(before)) if all >= before => (all - before).into(),
+                _ => total.into(),
+            },
+        },
+        other @ (Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_)) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::run::Answer;
+
+    fn end(usage: Value, cost: f64) -> RunEnd {
+        RunEnd {
+            answer: Ok(Answer {
+                text: String::new(),
+                structured: None,
+                raw: Value::Null,
+            }),
+            session_id: Some("s".to_owned()),
+            model: None,
+            usage: Some(usage),
+            cost_usd: Some(cost),
+            cumulative: Cumulative {
+                usage: true,
+                cost: true,
+            },
+            tool_ran: false,
+            metadata: Map::new(),
+        }
+    }
+
+    fn usage(input: u64, cached: u64) -> Value {
+        json!({"input_tokens": input, "cache": {"read": cached}, "tier": "std"})
+    }
+
+    fn settled(totals: &Totals, began: Began, usage: Value, cost: f64) -> RunEnd {
+        let mut end = end(usage, cost);
+        totals.settle("codex s", began, &mut end);
+        end
+    }
+
+    #[test]
+    fn what_was_there_before_is_taken_off_also_after_a_restart() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = || Arc::new(OwnerDir::open_or_create(&home.path().join("state")).unwrap());
+        let totals = Totals::new(dir());
+        let first = settled(&totals, Began::Now, usage(100, 5), 0.5);
+        assert_eq!((first.usage, first.cost_usd), (Some(usage(100, 5)), Some(0.5)));
+        let second = settled(&totals, Began::Before, usage(300, 5), 0.75);
+        assert_eq!((second.usage, second.cost_usd), (Some(usage(200, 0)), Some(0.25)));
+        let totals = Totals::new(dir());
+        let third = settled(&totals, Began::Before, usage(600, 9), 0.7);
+        assert_eq!(third.usage, Some(usage(300, 4)));
+        assert_eq!(third.cost_usd, Some(0.7), "a smaller total is a new count");
+    }
+
+    #[test]
+    fn an_unknown_past_is_no_figure() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = Arc::new(OwnerDir::open_or_create(&home.path().join("state")).unwrap());
+        let totals = Totals::new(dir);
+        let end = settled(&totals, Began::Before, usage(300, 1), 0.5);
+        assert_eq!((end.usage, end.cost_usd), (None, None));
+        assert_eq!(end.metadata.get("session_usage"), Some(&usage(300, 1)));
+        assert_eq!(end.metadata.get("session_cost_usd"), Some(&json!(0.5)));
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = Arc::new(OwnerDir::open_or_create(&home.path().join("state")).unwrap());
+        let totals = Totals::new(dir);
+        let full: Map<_, _> = (0..MAX_SESSIONS)
+            .map(|number| (format!("s{number}"), json!({})))
+            .collect();
+        *totals.known.lock().unwrap() = Some(full);
+        totals.settle("new", Began::Now, &mut end(json!({}), 0.0));
+        let known = totals.known.lock().unwrap().clone().unwrap();
+        assert!(known.len() == MAX_SESSIONS && known.contains_key("new") && !known.contains_key("s0"));
+    }
+}

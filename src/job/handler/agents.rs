@@ -1,0 +1,113 @@
+//! What every job that runs an agent CLI does with it: finds it, equips it, and reads what it says about its provider.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use tokio::time::timeout;
+
+use crate::domain::clock;
+use crate::job::agent::{How, Report};
+use crate::job::handler::Context;
+use crate::process::env::ChildEnv;
+use crate::provider::capability::{self, Finding};
+use crate::provider::gemini;
+use crate::provider::health::Verdict;
+use crate::provider::remembered::ProbeCache;
+use crate::provider::{ProviderId, Providers};
+
+/// How long a job that is over waits for what is said beside it.
+pub(super) const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a job waits for the first look at the agent CLIs after a start.
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(15);
+
+/// Whether this account is root, and whether the owner lets agents act freely although it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Root {
+    pub(super) is_root: bool,
+    pub(super) allowed: bool,
+}
+
+/// What an agent finds around it.
+#[derive(Debug)]
+pub(super) struct Equipment {
+    pub(super) env: ChildEnv,
+    pub(super) root: Root,
+    /// Home of the CLI, where the owner gave it one.
+    home: Option<PathBuf>,
+}
+
+/// Environment and settings for one run, from the owner's settings as they are now.
+///
+/// # Errors
+/// What cannot be made ready; the user's own login is no substitute for it.
+pub(super) fn equip(cx: &Context, provider: ProviderId) -> Result<Equipment, String> {
+    let setup = cx.homes.prepare(provider).map_err(|error| error.to_string())?;
+    let env = setup
+        .env
+        .iter()
+        .fold(cx.child_env.clone(), |env, (name, value)| match value {
+            Some(value) => env.with(name, value.expose()),
+            None => env.without(name),
+        });
+    Ok(Equipment {
+        env,
+        root: Root {
+            is_root: geteuid().is_root(),
+            allowed: setup.allow_root,
+        },
+        home: setup.home,
+    })
+}
+
+impl Equipment {
+    /// Checks that the prompt reaches the model as it is, as far as that depends on files.
+    ///
+    /// # Errors
+    /// What in it would be replaced.
+    pub(super) fn check(&self, provider: ProviderId, prompt: &str, cwd: &Path) -> Result<(), String> {
+        match provider {
+            ProviderId::ClaudeCode | ProviderId::Codex => Ok(()),
+            ProviderId::Gemini => {
+                let home = self.home.clone().or_else(|| self.env.get("HOME").map(PathBuf::from));
+                let home = home.unwrap_or_default().join(".gemini");
+                gemini::surroundings::check(prompt, cwd, &home).map_err(|failure| failure.message)
+            }
+        }
+    }
+}
+
+/// The provider's CLI. One that was missing or broken when it was last looked at is asked again: it may be mended.
+pub(super) async fn found(providers: &Providers, provider: ProviderId) -> Finding {
+    let picture = providers.picture();
+    match picture.finding(provider) {
+        Some(finding) if finding.version.is_ok() => finding.clone(),
+        Some(_) | None => {
+            let nothing_known = ProbeCache::default();
+            providers.prober.examine(provider, &nothing_known, clock::now()).await.0
+        }
+    }
+}
+
+/// Whether the provider can be used as far as this host knows, once it was looked at; right after a start the control
+/// plane does not know yet.
+pub(super) async fn is_ready_here(providers: &Providers, provider: ProviderId) -> bool {
+    let mut picture = providers.watch();
+    let looked = picture.wait_for(|picture| picture.finding(provider).is_some());
+    drop(timeout(FIRST_LOOK, looked).await);
+    capability::is_ready(&providers.picture().block(provider))
+}
+
+/// What a run says about its provider, if anything.
+pub(super) fn verdict(report: &Report) -> Option<Verdict> {
+    match (&report.answer, report.how) {
+        (Ok(_), _) => Some(Verdict::Works),
+        (Err(failure), How::NotStarted) => Some(Verdict::Absent(failure.message.clone())),
+        (Err(_), How::Cancelled | How::TimedOut(_) | How::TooMuch(_)) => None,
+        (Err(failure), How::Ended | How::Refused | How::Silent(_)) => {
+            let concerns = failure.kind.concerns_provider();
+            concerns.then(|| Verdict::Fails(failure.message.clone()))
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! How a run ended, for its row, its events and its job.
+
+use serde_json::{Map, Value, json};
+
+use super::metadata;
+use super::target::Target;
+use crate::domain::clock;
+use crate::domain::job::{JobOutcome, JobStatus};
+use crate::domain::run::{Answer, FailureKind, RunClose, RunFailure, RunFinal, error_envelope};
+use crate::job::agent::{How, Report};
+use crate::provider::ProviderId;
+
+/// Bytes of stderr that go with a run.
+const STDERR: usize = 64 * 1024;
+
+/// Who wants a run to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// Somebody cancelled it.
+    Cancelled(String),
+    /// The daemon stops.
+    Shutdown(String),
+}
+
+impl Stopped {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Cancelled(reason) | Self::Shutdown(reason) => reason,
+        }
+    }
+
+    const fn source(&self) -> &'static str {
+        match self {
+            Self::Cancelled(_) => "gateway",
+            Self::Shutdown(_) => "gateway_shutdown",
+        }
+    }
+}
+
+/// The end of a run that was at work.
+pub(super) fn of_report(target: &Target, report: &Report, stopped: Option<&Stopped>) -> JobOutcome {
+    let at = clock::now();
+    let duration = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
+    let (status, text) = match (stopped, &report.answer) {
+        (Some(stopped), _) => (JobStatus::Cancelled, Some(stopped.reason().to_owned())),
+        (None, Ok(_)) => (JobStatus::Completed, None),
+        (None, Err(failure)) => (
+            JobStatus::Failed,
+            Some(failure_text(target.provider, report.how, failure)),
+        ),
+    };
+    let output = match (&report.answer, status) {
+        (Ok(answer), JobStatus::Completed) => Some(envelope(answer)),
+        (Ok(_) | Err(_), _) => None,
+    };
+    let events = match (stopped, &text) {
+        (Some(stopped), _) => cancelled_events(stopped, Some(duration)),
+        (None, Some(reason)) => vec![event(
+            "run_failed",
+            json!({"reason": reason, "duration_ms": duration, "parse_error": null}),
+        )],
+        (None, None) => vec![event(
+            "run_completed",
+            json!({"duration_ms": duration, "parse_error": null, "retry_count": report.retries.len()}),
+        )],
+    };
+    let end = RunFinal {
+        subagent_id: target.subagent_id.clone(),
+        run_id: target.run_id.clone(),
+        final_status: status,
+        failure_output: text.as_deref().map(error_envelope),
+        output,
+        final_error: text.clone(),
+        completed_at: at,
+        stderr: stderr(report),
+        metadata_patch: metadata::of_end(target, report, status, text.as_deref(), at),
+        events,
+    };
+    outcome(target, end, stopped)
+}
+
+/// The end of a run that was cancelled before it began.
+pub(super) fn never_begun(target: &Target, stopped: &Stopped) -> JobOutcome {
+    let mut patch = metadata::of_start(target);
+    patch.extend([
+        ("cancel_reason".to_owned(), Value::from(stopped.reason())),
+        ("cancel_support".to_owned(), Value::from("gateway")),
+        ("cancel_state".to_owned(), Value::from("acknowledged")),
+        ("cancellation_scope".to_owned(), Value::from("gateway")),
+        ("cancelled".to_owned(), Value::from(true)),
+    ]);
+    let requested = json!({"reason": stopped.reason(), "source": "pending_cancel", "stage": "before_start"});
+    let mut events = vec![event("cancellation_requested", requested)];
+    events.extend(cancelled_events(stopped, None));
+    let reason = stopped.reason();
+    let end = ended_early(target, JobStatus::Cancelled, reason, patch, events);
+    outcome(target, end, Some(stopped))
+}
+
+/// The end of a run that was refused before its agent started.
+pub(super) fn not_started(target: &Target, message: &str) -> JobOutcome {
+    let payload = json!({"reason": message, "source": "gateway", "stage": "pre_execution"});
+    let events = vec![event("run_failed", payload)];
+    let end = ended_early(target, JobStatus::Failed, message, metadata::of_start(target), events);
+    let about = [("subagent_id", Value::from(target.subagent_id.as_str()))];
+    JobOutcome::failed(message, about).closing(RunClose::Ended(Box::new(end)))
+}
+
+fn ended_early(
+    target: &Target,
+    status: JobStatus,
+    reason: &str,
+    metadata_patch: Map<String, Value>,
+    events: Vec<(String, Value)>,
+) -> RunFinal {
+    RunFinal {
+        subagent_id: target.subagent_id.clone(),
+        run_id: target.run_id.clone(),
+        final_status: status,
+        output: None,
+        failure_output: Some(error_envelope(reason)),
+        final_error: Some(reason.to_owned()),
+        completed_at: clock::now(),
+        stderr: String::new(),
+        metadata_patch,
+        events,
+    }
+}
+
+/// A cancelled run is a job well done, unless it was the daemon's own stop that cancelled it.
+fn outcome(target: &Target, end: RunFinal, stopped: Option<&Stopped>) -> JobOutcome {
+    let mut fields = Map::new();
+    fields.insert("subagent_id".to_owned(), Value::from(target.subagent_id.as_str()));
+    fields.insert("run_id".to_owned(), Value::from(target.run_id.as_str()));
+    fields.insert("status".to_owned(), Value::from(end.final_status.as_str()));
+    let shown = end.output.clone().or_else(|| match end.final_status {
+        JobStatus::Cancelled => end.failure_output.clone(),
+        JobStatus::Failed | JobStatus::Completed | JobStatus::Queued | JobStatus::Running => None,
+    });
+    fields.insert("output".to_owned(), shown.unwrap_or_default());
+    fields.insert("error".to_owned(), Value::from(end.final_error.clone()));
+    let error = end.final_error.clone().unwrap_or_default();
+    let failed = end.final_status == JobStatus::Failed;
+    let close = RunClose::Ended(Box::new(end));
+    match stopped {
+        Some(Stopped::Shutdown(why)) => {
+            fields.insert("message".to_owned(), Value::from(why.as_str()));
+            fields.insert("cancelled".to_owned(), Value::from(true));
+            JobOutcome::Cancelled {
+                result: fields.into(),
+                error: why.clone(),
+            }
+        }
+        Some(Stopped::Cancelled(_)) | None if !failed => JobOutcome::Completed { result: fields.into() },
+        Some(Stopped::Cancelled(_)) | None => JobOutcome::Failed {
+            result: fields.into(),
+            error,
+        },
+    }
+    .closing(close)
+}
+
+fn cancelled_events(stopped: &Stopped, duration_ms: Option<u64>) -> Vec<(String, Value)> {
+    let told = json!({"reason": stopped.reason(), "source": stopped.source(), "cancellation_scope": "gateway"});
+    let mut last = told.clone();
+    if let (Some(duration), Some(members)) = (duration_ms, last.as_object_mut()) {
+        members.insert("duration_ms".to_owned(), Value::from(duration));
+    }
+    vec![event("cancellation_acknowledged", told), event("run_cancelled", last)]
+}
+
+fn event(name: &str, payload: Value) -> (String, Value) {
+    (name.to_owned(), payload)
+}
+
+/// Structured answers are JSON, everything else is what people write.
+fn envelope(answer: &Answer) -> Value {
+    let mut envelope = match &answer.structured {
+        Some(structured) => json!({"schema_version": 1, "content": structured, "content_type": "json"}),
+        None => json!({"schema_version": 1, "content": answer.text, "content_type": "markdown"}),
+    };
+    let lifted = answer.structured.as_ref().unwrap_or(&answer.raw);
+    let summary = ["summary", "overview"]
+        .iter()
+        .find_map(|key| Some(lifted.get(*key)?.as_str()?.trim().to_owned()))
+        .filter(|text| !text.is_empty());
+    let sources: Option<Vec<&str>> = lifted
+        .get("sources")
+        .and_then(Value::as_array)
+        .and_then(|sources| sources.iter().map(Value::as_str).collect());
+    if let Some(members) = envelope.as_object_mut() {
+        members.extend(summary.map(|text| ("summary".to_owned(), Value::from(text))));
+        members.extend(
+            sources
+                .filter(|list| !list.is_empty())
+                .map(|list| ("sources".to_owned(), json!(list))),
+        );
+    }
+    envelope
+}
+
+/// The provider's own words, with the next step where it is the provider's trouble and not the request's.
+fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String {
+    let label = provider.label();
+    let message = &failure.message;
+    match failure.kind {
+        FailureKind::Authentication => {
+            format!("{label} is not logged in on this host. Run \"gateway doctor\" there. Details: {message}")
+        }
+        FailureKind::Quota => format!("{label} is over its quota. Try later, or another provider. Details: {message}"),
+        FailureKind::Crash if how == How::NotStarted => {
+            format!("{label} could not be started. Run \"gateway doctor\" on the host. Details: {message}")
+        }
+        FailureKind::Capacity
+        | FailureKind::Network
+        | FailureKind::Model
+        | FailureKind::Request
+        | FailureKind::Session
+        | FailureKind::Answer
+        | FailureKind::Limit
+        | FailureKind::Crash => format!("{label}: {message}"),
+    }
+}
+
+fn stderr(report: &Report) -> String {
+    let bytes = report.process.as_ref().map(|process| process.stderr.bytes.as_slice());
+    let bytes = bytes.unwrap_or_default();
+    let last = bytes.len().saturating_sub(STDERR);
+    let text = String::from_utf8_lossy(bytes.get(last..).unwrap_or_default());
+    text.replace('\0', "\\0")
+}

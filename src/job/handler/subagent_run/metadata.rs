@@ -1,0 +1,127 @@
+//! What is written down about a run, in the names of the wire.
+
+use serde_json::{Map, Value, json};
+
+use super::target::{FullControl, Target};
+use crate::domain::clock::wire_time;
+use crate::domain::job::JobStatus;
+use crate::job::agent::{How, Report};
+
+/// Where and for whom gateway runs are executed.
+fn execution_context() -> Map<String, Value> {
+    object(json!({
+        "execution_lane": "cloud",
+        "execution_bridge": "gateway",
+        "execution_substrate": "gateway_host",
+        "trust_zone": "user_delegated_host",
+        "delegate_kind": "gateway_cli",
+    }))
+}
+
+/// What is known of a run before it starts.
+pub(super) fn of_start(target: &Target) -> Map<String, Value> {
+    let (requested, effective, denied) = full_control(&target.full_control);
+    let mut metadata = object(json!({
+        "schema_version": 1,
+        "runner": "gateway",
+        "adapter_id": target.provider.wire(),
+        "subagent_type": target.subagent_type,
+        "run_id": target.run_id,
+        "run_sequence": target.sequence,
+        "cancel_state": "none",
+        "full_control_requested": requested,
+        "full_control_effective": effective,
+        "full_control_denied_reason": denied,
+    }));
+    metadata.extend(execution_context());
+    metadata
+}
+
+/// Metadata of run and subagent while the turn lasts: theirs, and which run it is.
+pub(super) fn at_work(target: &Target, own: &Map<String, Value>) -> Map<String, Value> {
+    let mut metadata = own.clone();
+    metadata.insert("current_run_id".to_owned(), Value::from(target.run_id.as_str()));
+    metadata.insert("current_run_sequence".to_owned(), Value::from(target.sequence));
+    metadata
+}
+
+/// The payload of `run_started`.
+pub(super) fn started_event(target: &Target) -> Value {
+    let mut payload = execution_context();
+    payload.extend(object(json!({
+        "runner": "gateway",
+        "adapter_id": target.provider.wire(),
+        "subagent_type": target.subagent_type,
+        "run_id": target.run_id,
+        "run_sequence": target.sequence,
+    })));
+    Value::Object(payload)
+}
+
+/// What a run's end adds to the metadata of run and subagent.
+pub(super) fn of_end(
+    target: &Target,
+    report: &Report,
+    status: JobStatus,
+    reason: Option<&str>,
+    at: jiff::Timestamp,
+) -> Map<String, Value> {
+    let (requested, effective, denied) = full_control(&target.full_control);
+    let cancelled = status == JobStatus::Cancelled;
+    let process = report.process.as_ref();
+    let mut patch = report.metadata.clone();
+    patch.extend(object(json!({
+        "schema_version": 1,
+        "runner": "gateway",
+        "adapter_id": target.provider.wire(),
+        "subagent_type": target.subagent_type,
+        "run_id": target.run_id,
+        "run_sequence": target.sequence,
+        "last_run_at": wire_time(at),
+        "session_id": report.session_id,
+        "model": report.model,
+        "usage": report.usage,
+        "total_cost_usd": report.cost_usd,
+        "exit_code": process.and_then(|process| process.exit_code),
+        "signal": process.and_then(|process| process.signal),
+        "duration_ms": u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
+        "timed_out": report.how.is_deadline(),
+        "stdout_truncated": matches!(report.how, How::TooMuch(_)),
+        "stderr_truncated": process.is_some_and(|process| process.stderr.truncated),
+        "failure": report.answer.as_ref().err().map(|failure| failure.kind.code()),
+        "parse_error": null,
+        "retry_count": report.retries.len(),
+        "retry_reasons": report.retries.iter().map(|reason| reason.as_str()).collect::<Vec<_>>(),
+        "cancel_run_id": null,
+        "cancel_requested_at": null,
+        "cancel_reason": reason.filter(|_| cancelled),
+        "cancelled": cancelled,
+        "cancel_state": if cancelled { "acknowledged" } else { "none" },
+        "cancel_support": cancelled.then_some("gateway"),
+        "cancellation_scope": cancelled.then_some("gateway"),
+        "full_control_requested": requested,
+        "full_control_effective": effective,
+        "full_control_denied_reason": denied,
+    })));
+    patch.extend(execution_context());
+    // A turn that never came to a session must not wipe the one that the next turn goes on with.
+    if report.session_id.is_none() {
+        patch.remove("session_id");
+    }
+    patch
+}
+
+fn full_control(state: &FullControl) -> (bool, bool, Option<&str>) {
+    match state {
+        FullControl::NotAsked => (false, false, None),
+        FullControl::Granted => (true, true, None),
+        FullControl::Denied(why) => (true, false, Some(why)),
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
+}

@@ -1,0 +1,273 @@
+//! `subagent_run`: one turn of an agent that a backend knows by name, watched live.
+//!
+//! The run's row is the backend's (it was accepted beforehand) or ours to write; which of the two shows when it is
+//! looked for. Its end goes through the outbox with the job's: told until it is known.
+
+mod config;
+mod events;
+mod finish;
+mod metadata;
+mod refused;
+mod target;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use self::config::{Ask, Config};
+use self::events::Inlet;
+use self::finish::Stopped;
+use self::refused::Refused;
+use self::target::{FullControl, Target};
+
+pub(super) use self::target::{ask, members, text as trimmed};
+use crate::backend::runs::Inserted;
+use crate::domain::clock::wire_time;
+use crate::domain::job::{Job, JobOutcome};
+use crate::domain::run::RunEvent;
+use crate::job::agent::retry::Retry;
+use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
+use crate::job::handler::active::RunStop;
+use crate::job::handler::agents::{equip, found, verdict};
+use crate::job::handler::{Context, JobLife, StopReason};
+use crate::process::identity::ProcessIdentity;
+use crate::provider::capability::Finding;
+use crate::provider::health::Witness;
+
+/// Below the work directory; what an earlier life has left there may go.
+pub const PLACE: &str = "subagents";
+
+/// Runs one `subagent_run` job.
+pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
+    let target = match target::find(job, cx, life).await {
+        Ok(target) => target,
+        Err(refused) => return refused.outcome(),
+    };
+    if let Some(reason) = pending_cancel(&target, cx) {
+        return finish::never_begun(&target, &Stopped::Cancelled(reason));
+    }
+    let working = cx
+        .active
+        .begin(&target.subagent_id, &target.run_id, life.stop.child_token());
+    if let Err(refused) = begin(&target, cx, life).await {
+        return refused.outcome();
+    }
+    let finding = tokio::select! {
+        finding = found(&cx.providers, target.provider) => finding,
+        () = working.stop.token.cancelled() => return cut_short(&target, &working.stop, life),
+    };
+    match turn(&target, job, cx, finding) {
+        Err(why) => finish::not_started(&target, &why),
+        Ok(turn) => {
+            let report = watched(&target, &turn, cx, life, &working.stop.token).await;
+            if let Some(verdict) = verdict(&report) {
+                cx.providers.judge(target.provider, &verdict, witness(job, &target));
+            }
+            finish::of_report(&target, &report, stopped(&working.stop, life).as_ref())
+        }
+    }
+}
+
+fn witness(job: &Job, target: &Target) -> Witness {
+    Witness {
+        context: "subagent_run",
+        job_id: job.id.clone(),
+        run_id: Some(target.run_id.clone()),
+    }
+}
+
+/// The end of a run that had to end before its agent started.
+fn cut_short(target: &Target, run: &RunStop, life: &JobLife) -> JobOutcome {
+    match stopped(run, life) {
+        Some(stopped) => finish::never_begun(target, &stopped),
+        None => life.cancelled(),
+    }
+}
+
+/// A cancel that was asked for before the run came up: by its subagent's row, or by a job of its own.
+fn pending_cancel(target: &Target, cx: &Context) -> Option<String> {
+    let word = |key: &str| target.metadata.get(key).and_then(Value::as_str);
+    if word("cancel_run_id") == Some(target.run_id.as_str()) {
+        return Some(word("cancel_reason").unwrap_or("Cancelled").to_owned());
+    }
+    cx.active.take_early(&target.run_id)
+}
+
+/// Writes down that the turn begins; refused when it is not the one to begin any more.
+async fn begin(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Refused> {
+    let about = || {
+        vec![
+            ("subagent_id", Value::from(target.subagent_id.as_str())),
+            ("run_id", Value::from(target.run_id.as_str())),
+        ]
+    };
+    let changed = "Accepted subagent run changed before gateway execution could start";
+    match &target.run_metadata {
+        None => insert(target, cx, life).await?,
+        Some(own) => {
+            let metadata = metadata::at_work(target, own);
+            let began = ask(life, || {
+                cx.runs
+                    .begin_run(&target.run_id, &target.subagent_id, target.started_at, &metadata)
+            });
+            if began.await.map_err(|error| failed(changed, &error, about()))?.is_none() {
+                return Err(gone(changed, about()));
+            }
+        }
+    }
+    let metadata = metadata::at_work(target, &target.metadata);
+    let began = ask(life, || {
+        cx.runs
+            .begin_subagent(&target.subagent_id, target.started_at, &metadata)
+    });
+    let began = began
+        .await
+        .map_err(|error| failed("Failed to mark subagent as running", &error, about()))?;
+    match began {
+        Some(_) => Ok(()),
+        None => Err(gone(
+            "Subagent status changed before gateway execution could start",
+            about(),
+        )),
+    }
+}
+
+/// The run's row, where no backend accepted one.
+async fn insert(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Refused> {
+    let about = || {
+        vec![
+            ("subagent_id", Value::from(target.subagent_id.as_str())),
+            ("run_id", Value::from(target.run_id.as_str())),
+        ]
+    };
+    let row = json!({
+        "id": target.run_id,
+        "subagent_id": target.subagent_id,
+        "team_id": cx.identity.team_id,
+        "gateway_id": cx.identity.gateway_id,
+        "run_sequence": target.sequence,
+        "status": "running",
+        "prompt": target.prompt,
+        "prompted_by_agent_id": target.owner,
+        "started_at": wire_time(target.started_at),
+        "metadata": metadata::of_start(target),
+    });
+    match ask(life, || cx.runs.insert(&row)).await {
+        Ok(Inserted::New) => Ok(()),
+        Ok(Inserted::Duplicate) => {
+            let active = ask(life, || cx.runs.active_run(&target.subagent_id)).await;
+            let message = "Failed to resolve conflicting subagent run after insert conflict";
+            let active = active.map_err(|error| failed(message, &error, about()))?;
+            let other = active.and_then(|row| Some(row.get("id")?.as_str()?.to_owned()));
+            match other.filter(|id| id != target.run_id.as_str()) {
+                Some(other) => Err(Refused::Skip {
+                    message: "Skipped duplicate subagent job because another run is already active".to_owned(),
+                    error: "Another subagent run is already active".to_owned(),
+                    extra: [about(), vec![("active_run_id", Value::from(other))]].concat(),
+                }),
+                None => Err(Refused::fail("Failed to create subagent run", about())),
+            }
+        }
+        // This backend accepts its runs itself, and has not accepted this one.
+        Err(error) if matches!(error.status(), Some(401 | 403)) => Err(Refused::Orphan {
+            message: "Rejected unaccepted subagent job".to_owned(),
+            error: "Gateway job has no atomically accepted subagent run".to_owned(),
+            extra: about(),
+        }),
+        Err(error) => Err(failed("Failed to create subagent run", &error, about())),
+    }
+}
+
+fn failed(message: &str, error: &crate::backend::BackendError, extra: Vec<(&'static str, Value)>) -> Refused {
+    Refused::Fail {
+        message: message.to_owned(),
+        error: error.to_string(),
+        extra,
+    }
+}
+
+fn gone(message: &str, extra: Vec<(&'static str, Value)>) -> Refused {
+    Refused::Skip {
+        message: message.to_owned(),
+        error: message.to_owned(),
+        extra,
+    }
+}
+
+/// What the agent is to do, or why it may not.
+fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Turn, String> {
+    if let FullControl::Denied(why) = &target.full_control {
+        return Err(why.clone());
+    }
+    let config = Config(&target.config);
+    let resume = config.resume();
+    let session = target.metadata.get("session_id").and_then(Value::as_str);
+    let equipment = equip(cx, target.provider)?;
+    let place = cx
+        .workspaces
+        .place(target.subagent_id.as_str(), config.cwd().as_deref());
+    let cwd = place.map_err(|error| error.to_string())?;
+    equipment.check(target.provider, &target.prompt, &cwd)?;
+    let ask = Ask {
+        provider: target.provider,
+        prompt: &target.prompt,
+        resume: resume.as_deref().or(session),
+        full: target.full_control == FullControl::Granted,
+        root: equipment.root,
+    };
+    Ok(Turn {
+        provider: target.provider,
+        command: finding.command,
+        features: finding.features,
+        version: Some(finding.version?),
+        request: config.request(&ask),
+        place: vec![
+            PLACE.to_owned(),
+            target.subagent_id.to_string(),
+            target.run_id.to_string(),
+        ],
+        cwd: Some(cwd),
+        env: equipment.env,
+        mark: job.id.to_string(),
+        limits: Limits::within(config.timeout()),
+        retry: Retry::default(),
+    })
+}
+
+/// Runs the agent and sends what happens, side by side; every event is on its way before the end is told.
+async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, stop: &CancellationToken) -> Report {
+    let (mut inlet, publisher) = events::pipe(&cx.runs, &target.run_id, &target.subagent_id);
+    inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
+    let running = async {
+        let mut watch = Watch { inlet, life };
+        cx.agents.run(turn, stop, &mut watch).await
+    };
+    let (report, ()) = tokio::join!(running, publisher.run());
+    report
+}
+
+struct Watch<'a> {
+    inlet: Inlet,
+    life: &'a JobLife,
+}
+
+impl Observer for Watch<'_> {
+    fn planned(&mut self, _command: &CommandLine) {}
+
+    fn started(&mut self, process: ProcessIdentity) {
+        self.life.on_started(process);
+    }
+
+    fn event(&mut self, event: RunEvent) {
+        self.inlet.push(&event);
+    }
+}
+
+fn stopped(run: &RunStop, life: &JobLife) -> Option<Stopped> {
+    if let Some(reason) = run.reason() {
+        return Some(Stopped::Cancelled(reason.to_owned()));
+    }
+    life.stop_reason().map(|why| match why {
+        StopReason::Cancelled => Stopped::Cancelled("Cancelled".to_owned()),
+        StopReason::Shutdown(why) => Stopped::Shutdown(why.clone()),
+    })
+}

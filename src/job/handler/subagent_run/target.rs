@@ -1,0 +1,316 @@
+//! Which run this job is for, and whether it may begin: every check in the documented order.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::config::Config;
+use super::refused::{Extra, Refused};
+use crate::backend::BackendError;
+use crate::domain::backoff::Backoff;
+use crate::domain::clock;
+use crate::domain::ids::{RunId, SubagentId};
+use crate::domain::job::Job;
+use crate::job::handler::agents::is_ready_here;
+use crate::job::handler::{Context, JobLife};
+use crate::job::policy::{self, Fact, GatewayFacts};
+use crate::provider::ProviderId;
+
+/// How long a question may go unanswered before the job fails for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A run that may begin.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) subagent_id: SubagentId,
+    pub(super) run_id: RunId,
+    pub(super) sequence: i64,
+    pub(super) provider: ProviderId,
+    pub(super) subagent_type: String,
+    pub(super) prompt: String,
+    pub(super) config: Map<String, Value>,
+    /// The subagent's metadata as it was read.
+    pub(super) metadata: Map<String, Value>,
+    /// The run's own metadata; none while there is no such row yet.
+    pub(super) run_metadata: Option<Map<String, Value>>,
+    pub(super) owner: Value,
+    pub(super) full_control: FullControl,
+    pub(super) started_at: Timestamp,
+}
+
+/// Whether the agent may do everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FullControl {
+    /// Nobody asked.
+    NotAsked,
+    /// All layers agree.
+    Granted,
+    /// Somebody said no.
+    Denied(String),
+}
+
+/// Asks until there is an answer, nothing more is to be hoped for, or the job is to end.
+pub(in crate::job::handler) async fn ask<T, F>(
+    life: &JobLife,
+    mut question: impl FnMut() -> F,
+) -> Result<T, BackendError>
+where
+    F: Future<Output = Result<T, BackendError>>,
+{
+    let begun = Instant::now();
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(4));
+    loop {
+        let error = match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if !error.is_transient() || begun.elapsed() >= PATIENCE || life.stop.is_cancelled() {
+            return Err(error);
+        }
+        tokio::select! {
+            () = sleep(backoff.ceiling_step().max(error.retry_after().unwrap_or_default())) => {}
+            () = life.stop.cancelled() => {}
+        }
+    }
+}
+
+/// Finds and checks the run of a job.
+pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Target, Refused> {
+    let started_at = clock::now();
+    let payload = |snake: &str, camel: &str| text(job.payload.get(snake).or_else(|| job.payload.get(camel)));
+    let id = payload("subagent_id", "subagentId").and_then(|id| SubagentId::new(id).ok());
+    let id = id.ok_or_else(|| Refused::fail("Missing subagent_id in payload", Vec::new()))?;
+    let asked_run = payload("run_id", "runId");
+    let row = subagent(&id, cx, life).await?;
+    belongs_here(&row, &id, asked_run.as_deref(), cx)?;
+    let kind = row.get("subagent_type").and_then(Value::as_str).unwrap_or_default();
+    let provider = provider_of(kind)?;
+    let about = || vec![("subagent_id", Value::from(id.as_str()))];
+    let input = members(&row, "input");
+    let prompt = prompt(&input).ok_or_else(|| Refused::fail("Missing prompt in subagent input", about()))?;
+    let config = members(&row, "config");
+    let gateway = admitted(provider, cx, life).await;
+    let gateway = gateway.map_err(|why| Refused::fail(why.to_string(), about()))?;
+    let full_control = full_control(Config(&config), provider, &gateway, cx);
+    let run_id = run_id(asked_run.as_deref(), &input)?;
+    let mut target = Target {
+        subagent_id: id,
+        run_id,
+        sequence: 0,
+        provider,
+        subagent_type: kind.to_owned(),
+        prompt,
+        metadata: members(&row, "metadata"),
+        config,
+        run_metadata: None,
+        owner: row.get("owner_agent_id").cloned().unwrap_or_default(),
+        full_control,
+        started_at,
+    };
+    accept(&mut target, &input, cx, life).await?;
+    Ok(target)
+}
+
+async fn subagent(id: &SubagentId, cx: &Context, life: &JobLife) -> Result<Value, Refused> {
+    let extra = || vec![("subagent_id", Value::from(id.as_str()))];
+    match ask(life, || cx.runs.subagent(id)).await {
+        Ok(Some(row)) => Ok(row),
+        Ok(None) => Err(Refused::Skip {
+            message: "Subagent not found".to_owned(),
+            error: "Subagent not found".to_owned(),
+            extra: extra(),
+        }),
+        Err(error) => Err(Refused::Fail {
+            message: "Subagent not found".to_owned(),
+            error: error.to_string(),
+            extra: extra(),
+        }),
+    }
+}
+
+fn belongs_here(row: &Value, id: &SubagentId, asked_run: Option<&str>, cx: &Context) -> Result<(), Refused> {
+    let word = |column: &str| row.get(column).and_then(Value::as_str);
+    let skip = |message: String, mut extra: Extra| {
+        extra.push(("subagent_id", Value::from(id.as_str())));
+        let error = message.clone();
+        Err(Refused::Skip { message, error, extra })
+    };
+    let own = cx.identity.gateway_id.as_str();
+    if word("gateway_id") != Some(own) {
+        let assigned = row.get("gateway_id").cloned().unwrap_or_default();
+        return skip(
+            "Subagent is assigned to a different gateway".to_owned(),
+            vec![("assigned_gateway_id", assigned), ("gateway_id", Value::from(own))],
+        );
+    }
+    let current = text(row.pointer("/metadata/current_run_id"));
+    let runs = || {
+        vec![
+            ("expected_run_id", Value::from(asked_run)),
+            ("current_run_id", Value::from(current.clone())),
+        ]
+    };
+    let status = word("status").unwrap_or_default();
+    if status != "running" {
+        return skip(
+            format!("Subagent status changed before queued job execution (status={status})"),
+            runs(),
+        );
+    }
+    match (asked_run, current.as_deref()) {
+        (Some(asked), Some(current)) if asked != current => skip(
+            "Queued subagent job no longer matches the subagent current_run_id".to_owned(),
+            runs(),
+        ),
+        (Some(_), Some(_)) | (None, _) | (_, None) => Ok(()),
+    }
+}
+
+fn provider_of(kind: &str) -> Result<ProviderId, Refused> {
+    match kind {
+        "claude_code_gateway" => Ok(ProviderId::ClaudeCode),
+        "codex_gateway" => Ok(ProviderId::Codex),
+        "gemini_gateway" => Ok(ProviderId::Gemini),
+        other => Err(Refused::Fail {
+            message: "Unsupported subagent type".to_owned(),
+            error: format!("Unsupported subagent type: {other}"),
+            extra: vec![("subagent_type", Value::from(other))],
+        }),
+    }
+}
+
+/// The first of the three that says anything at all, trimmed.
+fn prompt(input: &Map<String, Value>) -> Option<String> {
+    let first = ["prompt", "query", "task"]
+        .iter()
+        .find_map(|key| input.get(*key)?.as_str().filter(|text| !text.is_empty()))?;
+    let trimmed = first.trim();
+    (!trimmed.is_empty()).then(|| trimmed.to_owned())
+}
+
+async fn admitted(provider: ProviderId, cx: &Context, life: &JobLife) -> Result<GatewayFacts, policy::Refusal> {
+    let facts = life.control.as_deref();
+    let gateway = facts.map_or(Fact::Unavailable, |facts| {
+        Fact::read(&facts.gateway, GatewayFacts::from_row)
+    });
+    match policy::model_execution(gateway.clone(), cx.backend.server_time()) {
+        // What the control plane knows about this host came from this host, some heartbeats ago.
+        Err(refusal @ policy::Refusal::NoModels { .. }) => match gateway {
+            Fact::Present(facts) if is_ready_here(&cx.providers, provider).await => Ok(facts),
+            Fact::Present(_) | Fact::Absent | Fact::Unavailable => Err(refusal),
+        },
+        decided => decided,
+    }
+}
+
+/// Team, host, then provider: the first that says no is named.
+fn full_control(config: Config<'_>, provider: ProviderId, gateway: &GatewayFacts, cx: &Context) -> FullControl {
+    if !config.wants_full_control() {
+        return FullControl::NotAsked;
+    }
+    if !gateway.full_control_enabled {
+        return FullControl::Denied(policy::Refusal::TeamDisabled.to_string());
+    }
+    if !cx.install_full_control.enabled() {
+        return FullControl::Denied(policy::Refusal::HostDisabled.to_string());
+    }
+    let picture = cx.providers.picture();
+    let lacking = picture.finding(provider).map_or_else(
+        || Some("Gateway elevated provider mode is unavailable.".to_owned()),
+        |finding| finding.features.lacks_elevation(provider).map(str::to_owned),
+    );
+    lacking.map_or(FullControl::Granted, FullControl::Denied)
+}
+
+/// The payload's, else the input's, else a new one. Any UUID counts, whatever its version.
+fn run_id(asked: Option<&str>, input: &Map<String, Value>) -> Result<RunId, Refused> {
+    let named = [asked.map(str::to_owned), text(input.get("run_id"))];
+    let named = named.into_iter().flatten().find(|id| Uuid::try_parse(id).is_ok());
+    let id = named.unwrap_or_else(|| Uuid::new_v4().to_string());
+    RunId::new(id).map_err(|error| Refused::fail(error.to_string(), Vec::new()))
+}
+
+/// An accepted run is verified; where nobody accepted one, it is ours to write.
+async fn accept(target: &mut Target, input: &Map<String, Value>, cx: &Context, life: &JobLife) -> Result<(), Refused> {
+    let about = |target: &Target| {
+        vec![
+            ("subagent_id", Value::from(target.subagent_id.as_str())),
+            ("run_id", Value::from(target.run_id.as_str())),
+        ]
+    };
+    let sequence = sequence(input);
+    let row = match ask(life, || cx.runs.run(&target.run_id)).await {
+        Ok(row) => row,
+        Err(error) => {
+            return Err(Refused::Fail {
+                message: "Failed to load accepted subagent run".to_owned(),
+                error: error.to_string(),
+                extra: about(target),
+            });
+        }
+    };
+    let Some(row) = row else {
+        target.sequence = match sequence {
+            Some(sequence) => sequence,
+            None => ask(life, || cx.runs.allocate_sequence(&target.subagent_id))
+                .await
+                .map_err(|error| Refused::fail(error.to_string(), about(target)))?,
+        };
+        return Ok(());
+    };
+    let orphan = |message: &str, error: String, mut extra: Extra| {
+        extra.extend(about(target));
+        Refused::Orphan {
+            message: message.to_owned(),
+            error,
+            extra,
+        }
+    };
+    let Some(sequence) = sequence else {
+        let message = "Accepted subagent run has no run sequence";
+        return Err(orphan(message, message.to_owned(), Vec::new()));
+    };
+    let status = row.get("status").and_then(Value::as_str).unwrap_or_default();
+    if status != "running" {
+        return Err(orphan(
+            "Accepted subagent run is no longer active",
+            format!("Accepted subagent run is {status}"),
+            vec![("run_status", Value::from(status))],
+        ));
+    }
+    let same_prompt = row.get("prompt").and_then(Value::as_str).map(str::trim) == Some(target.prompt.as_str());
+    let same_subagent = row.get("subagent_id").and_then(Value::as_str) == Some(target.subagent_id.as_str());
+    if !same_prompt || !same_subagent || row.get("run_sequence").and_then(Value::as_i64) != Some(sequence) {
+        return Err(orphan(
+            "Gateway job does not match its accepted subagent run",
+            "Accepted subagent run identity mismatch".to_owned(),
+            Vec::new(),
+        ));
+    }
+    target.sequence = sequence;
+    target.run_metadata = Some(members(&row, "metadata"));
+    Ok(())
+}
+
+fn sequence(input: &Map<String, Value>) -> Option<i64> {
+    let named = ["run_sequence", "runSequence"].map(|key| input.get(key));
+    let number = named.iter().flatten().find_map(|value| value.as_i64());
+    number.or_else(|| {
+        named
+            .iter()
+            .flatten()
+            .find_map(|value| value.as_str()?.trim().parse().ok())
+    })
+}
+
+pub(in crate::job::handler) fn members(row: &Value, column: &str) -> Map<String, Value> {
+    row.get(column).and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+pub(in crate::job::handler) fn text(value: Option<&Value>) -> Option<String> {
+    let text = value?.as_str()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}

@@ -1,0 +1,132 @@
+//! What becomes of a request to cancel a subagent's run.
+
+/// A subagent as far as it decides about a cancel.
+#[derive(Debug, Clone, Copy)]
+pub struct CancelFacts<'a> {
+    /// Its `subagent_type`.
+    pub subagent_type: &'a str,
+    /// Its status, as stored.
+    pub status: &'a str,
+    /// The newest run that is running.
+    pub active_run: Option<&'a str>,
+    /// The run that was named, if one was.
+    pub requested_run: Option<&'a str>,
+}
+
+/// The verdict, in the words of the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelVerdict {
+    /// `accepted`, `rejected`, `already_terminal` or `no_active_run`.
+    pub result: &'static str,
+    /// `requested`, `rejected` or `none`.
+    pub state: &'static str,
+    /// The run to cancel; only with `accepted`.
+    pub run_id: Option<String>,
+    /// The status as it was understood.
+    pub status: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Types whose runs a gateway executes and can end.
+const GATEWAY_TYPES: [&str; 3] = ["claude_code_gateway", "codex_gateway", "gemini_gateway"];
+
+/// Whether runs of that type can be cancelled by a gateway.
+#[must_use]
+pub fn is_supported(subagent_type: &str) -> bool {
+    GATEWAY_TYPES.contains(&subagent_type)
+}
+
+/// Decides; the first that applies.
+#[must_use]
+pub fn resolve(facts: CancelFacts<'_>) -> CancelVerdict {
+    let status = match facts.status.trim().to_lowercase() {
+        empty if empty.is_empty() => "unknown".to_owned(),
+        status => status,
+    };
+    let trimmed = |id: Option<&str>| id.map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned);
+    let (active, requested) = (trimmed(facts.active_run), trimmed(facts.requested_run));
+    let verdict = |result, state, message: &str| CancelVerdict {
+        result,
+        state,
+        run_id: None,
+        status: status.clone(),
+        message: message.to_owned(),
+    };
+    if !is_supported(facts.subagent_type) {
+        return verdict(
+            "rejected",
+            "rejected",
+            "Cancellation request rejected for this subagent.",
+        );
+    }
+    match (status.as_str(), active) {
+        ("completed" | "failed" | "cancelled", _) => {
+            let message = format!("Subagent run is already terminal (status: {status}).");
+            verdict("already_terminal", "none", &message)
+        }
+        ("idle", _) | ("running", None) => verdict("no_active_run", "none", "No active subagent run to cancel."),
+        ("running", Some(active)) if requested.as_deref().is_some_and(|wanted| wanted != active) => verdict(
+            "no_active_run",
+            "none",
+            "Requested run_id is not the active running subagent run.",
+        ),
+        ("running", Some(active)) => CancelVerdict {
+            run_id: Some(active),
+            ..verdict("accepted", "requested", "Cancel requested and forwarded to gateway.")
+        },
+        (other, _) => {
+            let message = format!("Subagent is not running (status: {other}).");
+            verdict("rejected", "none", &message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(
+        subagent_type: &str,
+        status: &str,
+        active: Option<&str>,
+        requested: Option<&str>,
+    ) -> (&'static str, &'static str, Option<String>) {
+        let facts = CancelFacts {
+            subagent_type,
+            status,
+            active_run: active,
+            requested_run: requested,
+        };
+        let found = resolve(facts);
+        (found.result, found.state, found.run_id)
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let codex = "codex_gateway";
+        assert_eq!(
+            verdict("perplexity", "running", Some("r"), None),
+            ("rejected", "rejected", None)
+        );
+        for done in ["completed", " Failed ", "cancelled"] {
+            assert_eq!(
+                verdict(codex, done, Some("r"), None),
+                ("already_terminal", "none", None)
+            );
+        }
+        assert_eq!(verdict(codex, "idle", None, None), ("no_active_run", "none", None));
+        assert_eq!(verdict(codex, "", None, None), ("rejected", "none", None));
+        assert_eq!(
+            verdict(codex, "running", None, Some("r")),
+            ("no_active_run", "none", None)
+        );
+        assert_eq!(
+            verdict(codex, "running", Some("r"), Some("q")),
+            ("no_active_run", "none", None)
+        );
+        let accepted = ("accepted", "requested", Some("r".to_owned()));
+        assert_eq!(verdict(codex, "running", Some("r"), Some(" r ")), accepted);
+        assert_eq!(verdict(codex, "running", Some(" r"), Some(" ")), accepted);
+    }
+}

@@ -1,0 +1,217 @@
+//! A child that is talked to while it runs: over pipes, or on a terminal of its own.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use pty_process::{OwnedReadPty, OwnedWritePty};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::timeout;
+
+use crate::process::failure::{self, SpawnError};
+use crate::process::group;
+use crate::process::identity::ProcessIdentity;
+use crate::process::spawn::{Group, command, pid_of, without_inheritance};
+use crate::process::spec::Spec;
+
+/// Columns and rows of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Characters in a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+/// What the child talks through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Three pipes: stdout and stderr stay apart.
+    Pipes,
+    /// A terminal of this size, which the child controls.
+    Terminal(Size),
+}
+
+/// A running child. Dropped, it takes its process group with it.
+#[must_use = "a child that nobody holds is killed"]
+#[derive(Debug)]
+pub struct Interactive {
+    // Before `child`, so that on drop the group is signalled while the leader still pins its number.
+    group: Group,
+    child: tokio::process::Child,
+    identity: ProcessIdentity,
+    grace: Duration,
+    terminal: bool,
+}
+
+/// Our ends of what the child reads and writes.
+#[derive(Debug)]
+pub struct Streams {
+    /// What it reads.
+    pub input: Input,
+    /// Its standard output, or all that appears on its terminal.
+    pub stdout: Output,
+    /// Its standard error, where that is kept apart.
+    pub stderr: Option<Output>,
+}
+
+/// What the child reads.
+#[derive(Debug)]
+pub enum Input {
+    /// Its standard input.
+    Pipe(ChildStdin),
+    /// Its terminal.
+    Terminal(OwnedWritePty),
+}
+
+/// Something the child writes to.
+#[derive(Debug)]
+pub enum Output {
+    /// Its standard output.
+    Stdout(ChildStdout),
+    /// Its standard error.
+    Stderr(ChildStderr),
+    /// Its terminal.
+    Terminal(OwnedReadPty),
+}
+
+/// Starts the process. Its stdin, timeout and output limit are not the spec's business here.
+///
+/// # Errors
+/// [`SpawnError`] when it never ran.
+pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Streams), SpawnError> {
+    failure::check(spec)?;
+    let command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
+    let started = match link {
+        Link::Pipes => on_pipes(command),
+        Link::Terminal(size) => on_terminal(command, size),
+    };
+    let (child, pid, streams) = started
+        .and_then(|(child, streams)| pid_of(child.id()).map(|pid| (child, pid, streams)))
+        .map_err(|error| failure::explain(spec, error))?;
+    let interactive = Interactive {
+        group: Group::of(pid),
+        child,
+        identity: ProcessIdentity::of_leader(pid),
+        grace: spec.grace,
+        terminal: link != Link::Pipes,
+    };
+    Ok((interactive, streams))
+}
+
+fn on_pipes(command: std::process::Command) -> io::Result<(tokio::process::Child, Streams)> {
+    let mut command = tokio::process::Command::from(command);
+    command
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = without_inheritance(|| command.spawn())?;
+    let pipe = || io::Error::from(Errno::EPIPE);
+    let streams = Streams {
+        input: Input::Pipe(child.stdin.take().ok_or_else(pipe)?),
+        stdout: Output::Stdout(child.stdout.take().ok_or_else(pipe)?),
+        stderr: Some(Output::Stderr(child.stderr.take().ok_or_else(pipe)?)),
+    };
+    Ok((child, streams))
+}
+
+/// The child leads a session, and so a process group, and its terminal controls it.
+fn on_terminal(command: std::process::Command, size: Size) -> io::Result<(tokio::process::Child, Streams)> {
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
+    let (terminal, far_end) = pty_process::open().map_err(plain)?;
+    terminal
+        .resize(pty_process::Size::new(size.rows, size.columns))
+        .map_err(plain)?;
+    let child = without_inheritance(|| pty_process::Command::from(command).spawn(far_end)).map_err(plain)?;
+    let (read, write) = terminal.into_split();
+    let streams = Streams {
+        input: Input::Terminal(write),
+        stdout: Output::Terminal(read),
+        stderr: None,
+    };
+    Ok((child, streams))
+}
+
+fn plain(error: pty_process::Error) -> io::Error {
+    match error {
+        pty_process::Error::Io(error) => error,
+        pty_process::Error::Rustix(errno) => errno.into(),
+        other @ (pty_process::Error::TokioAsyncFd(_) | pty_process::Error::Unsplit(..)) => io::Error::other(other),
+    }
+}
+
+impl Interactive {
+    /// Which process it is.
+    #[must_use]
+    pub const fn identity(&self) -> ProcessIdentity {
+        self.identity
+    }
+
+    /// Awaits its own end. What it left in the background is left alone. May be given up and called again.
+    ///
+    /// # Errors
+    /// What the system says instead.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await?;
+        self.group.release();
+        Ok(status)
+    }
+
+    /// Ends the group: politely, and after the grace finally. None when it could not be killed within a deadline.
+    pub async fn end(&mut self) -> Option<ExitStatus> {
+        if let Some(pgid) = self.group.id() {
+            if self.terminal {
+                // A shell on a terminal ignores the polite signal; this is what a closed terminal sends.
+                group::signal(pgid, Signal::SIGHUP);
+            }
+            group::end(pgid, self.grace).await;
+        }
+        timeout(group::KILL_DEADLINE, self.wait()).await.ok()?.ok()
+    }
+}
+
+impl Input {
+    /// Writes some bytes; tells how many.
+    ///
+    /// # Errors
+    /// What the system says, `EPIPE` when nobody reads any more.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Pipe(pipe) => pipe.write(bytes).await,
+            Self::Terminal(terminal) => terminal.write(bytes).await,
+        }
+    }
+
+    /// Changes the terminal's size; false where there is no terminal.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn resize(&self, size: Size) -> io::Result<bool> {
+        match self {
+            Self::Pipe(_) => Ok(false),
+            Self::Terminal(terminal) => terminal
+                .resize(pty_process::Size::new(size.rows, size.columns))
+                .map_err(plain)
+                .map(|()| true),
+        }
+    }
+}
+
+impl Output {
+    /// Reads some bytes; 0 at the end.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let read = match self {
+            Self::Stdout(pipe) => pipe.read(buffer).await,
+            Self::Stderr(pipe) => pipe.read(buffer).await,
+            Self::Terminal(terminal) => terminal.read(buffer).await,
+        };
+        // What cannot be read says nothing more. A terminal whose last holder is gone answers EIO instead of an end.
+        read.unwrap_or_default()
+    }
+}

@@ -1,0 +1,105 @@
+//! What a run used. A run can end more than once, each time telling only of what came since.
+
+use serde_json::{Map, Value};
+
+/// Figures of all `result` lines together.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    tokens: Option<Value>,
+    own_cost: Option<f64>,
+    total_cost: Option<f64>,
+}
+
+impl Usage {
+    /// Adds one `result`.
+    pub(crate) fn add(&mut self, result: &Map<String, Value>) {
+        if let Some(tokens) = result
+            .get("usage")
+            .or_else(|| result.get("usage_metadata"))
+            .filter(|it| it.is_object())
+        {
+            match &mut self.tokens {
+                Some(sum) => add(sum, tokens),
+                sum @ None => *sum = Some(tokens.clone()),
+            }
+        }
+        if let Some(cost) = result.get("total_cost_usd").and_then(Value::as_f64) {
+            self.total_cost = Some(cost);
+        }
+        if let Some(models) = result.get("model_usage_since_last_result").and_then(Value::as_object) {
+            let costs = models.values().filter_map(|model| model.get("costUSD")?.as_f64());
+            self.own_cost = Some(self.own_cost.unwrap_or(0.0) + costs.sum::<f64>());
+        }
+    }
+
+    /// Tokens of this run.
+    pub(crate) fn tokens(&self) -> Option<Value> {
+        self.tokens.clone()
+    }
+
+    /// The cost of this run and true, or what the CLI calls the total and false.
+    pub(crate) fn cost(&self) -> (Option<f64>, bool) {
+        self.own_cost
+            .map_or((self.total_cost, false), |cost| (Some(cost), true))
+    }
+}
+
+/// Adds numbers to numbers of the same name; of anything else the newer stays.
+fn add(sum: &mut Value, more: &Value) {
+    match (&mut *sum, more) {
+        (Value::Object(sum), Value::Object(more)) => {
+            for (name, more) in more {
+                add(sum.entry(name.as_str()).or_insert(Value::Null), more);
+            }
+        }
+        (Value::Number(own), Value::Number(other)) => {
+            let whole = own
+                .as_u64()
+                .zip(other.as_u64())
+                .map(|(own, other)| Value::from(own.saturating_add(other)));
+            let real = || {
+                own.as_f64()
+                    .zip(other.as_f64())
+                    .map(|(own, other)| Value::from(own + other))
+            };
+            if let Some(total) = whole.or_else(real) {
+                *sum = total;
+            }
+        }
+        (_, Value::Null) => {}
+        (sum, more) => more.clone_into(sum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn usage(results: &[Value]) -> Usage {
+        let mut usage = Usage::default();
+        for result in results {
+            usage.add(result.as_object().unwrap());
+        }
+        usage
+    }
+
+    #[test]
+    fn several_results_are_one_run() {
+        let one = json!({"usage": {"input_tokens": 3, "cache": {"hits": 1}, "tier": "a"}, "total_cost_usd": 0.5});
+        let two = json!({"usage": {"input_tokens": 4, "cache": {"hits": 2}, "tier": "b"}, "total_cost_usd": 0.75});
+        let sum = usage(&[one, two]);
+        let tokens = json!({"input_tokens": 7, "cache": {"hits": 3}, "tier": "b"});
+        assert_eq!((sum.tokens(), sum.cost()), (Some(tokens), (Some(0.75), false)));
+    }
+
+    #[test]
+    fn a_cost_of_this_run_alone_is_preferred() {
+        let result = |cost: f64| {
+            let models = json!({"a": {"costUSD": cost}, "b": {"costUSD": 0.25}});
+            json!({"total_cost_usd": 9.0, "model_usage_since_last_result": models})
+        };
+        assert_eq!(usage(&[result(0.5), result(1.0)]).cost(), (Some(2.0), true));
+    }
+}

@@ -1,0 +1,8 @@
+//! Codex, driven by `codex exec`.
+
+mod item;
+pub mod plan;
+pub mod quirks;
+pub mod schema;
+pub mod settings;
+pub mod transcript;

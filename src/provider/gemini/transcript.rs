@@ -1,0 +1,321 @@
+//! What a run of Gemini CLI prints: `stream-json`, or one JSON document where an older version has nothing else.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
+use crate::provider::answer::{self, Whole};
+use crate::provider::gemini::text::Text;
+use crate::provider::gemini::verdict;
+use crate::provider::plan::{Cli, Format};
+use crate::provider::request::{OutputForm, RunRequest, Session};
+use crate::provider::transcript::{Ended, Transcript};
+
+/// More calls than this are never open at once.
+const MAX_OPEN: usize = 256;
+/// More complaints than this are not kept.
+const MAX_WARNINGS: usize = 16;
+
+/// Reads a run of Gemini CLI.
+#[derive(Debug)]
+pub struct Reader {
+    /// The session asked for.
+    wanted: Option<String>,
+    output: OutputForm,
+    format: Format,
+    /// Stdout as a whole, where it does not come in events.
+    whole: Whole,
+    found: Found,
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) session: Option<String>,
+    pub(crate) model: Option<String>,
+    /// The text that is being written.
+    text: Text,
+    /// The newest whole message: the answer, once there is a result.
+    pub(crate) message: Option<String>,
+    /// `success` or `error`.
+    pub(crate) status: Option<String>,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+    /// What it complained of without failing.
+    pub(crate) warnings: Vec<String>,
+    pub(crate) stats: Option<Value>,
+    pub(crate) tool_ran: bool,
+    /// A line that may have been part of the answer could not be read.
+    pub(crate) lost: bool,
+    /// Whether the prompt, which comes back as the first message, was seen.
+    echoed: bool,
+    /// Names of the tools whose answer is awaited.
+    open: BTreeMap<String, String>,
+}
+
+/// A line of stdout.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    // A delta is a short line, and there are many: what it holds is not copied to be looked at.
+    #[serde(borrow, default)]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow, default)]
+    role: Cow<'a, str>,
+    #[serde(borrow, default)]
+    content: Cow<'a, str>,
+    session_id: Option<String>,
+    model: Option<String>,
+    tool_name: Option<String>,
+    tool_id: Option<String>,
+    parameters: Option<Value>,
+    status: Option<String>,
+    output: Option<String>,
+    error: Option<Value>,
+    severity: Option<String>,
+    message: Option<String>,
+    stats: Option<Value>,
+}
+
+/// The document of `--output-format json`.
+#[derive(Deserialize)]
+struct Document {
+    session_id: Option<String>,
+    response: Option<String>,
+    stats: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Reader {
+    /// A reader for the answer to that request.
+    #[must_use]
+    pub fn new(request: &RunRequest, cli: Cli<'_>, format: Format) -> Self {
+        let found = Found {
+            model: request.model.clone(),
+            ..Found::default()
+        };
+        Self {
+            wanted: match &request.session {
+                Session::Resume(id) => Some(id.clone()),
+                Session::New(id) if cli.features.offers("--session-id") => Some(id.clone()),
+                Session::Ephemeral | Session::New(_) => None,
+            },
+            output: request.output.clone(),
+            format,
+            whole: Whole::default(),
+            found,
+        }
+    }
+
+    fn judge(&self, facts: &Ended<'_>) -> Result<Answer, RunFailure> {
+        if let (Some(wanted), Some(got)) = (&self.wanted, &self.found.session)
+            && !wanted.eq_ignore_ascii_case(got)
+        {
+            let why = format!("Gemini answered from session {got} instead of {wanted}");
+            return Err(RunFailure::new(FailureKind::Session, why));
+        }
+        self.answer(&verdict::text(&self.found, facts)?)
+    }
+
+    fn answer(&self, text: &str) -> Result<Answer, RunFailure> {
+        let (object, demanded) = match &self.output {
+            OutputForm::Text => (None, false),
+            OutputForm::Json { schema } => (answer::object_in(text), schema.is_some()),
+        };
+        if demanded && object.is_none() {
+            return Err(RunFailure::new(FailureKind::Answer, "Failed to parse JSON output"));
+        }
+        let structured = object.map(Value::Object);
+        Ok(Answer {
+            text: text.to_owned(),
+            raw: structured.clone().unwrap_or_else(|| Value::from(text)),
+            structured,
+        })
+    }
+
+    /// Reads what came as a whole.
+    fn unfold(&mut self) {
+        let text = self.whole.text().unwrap_or_default();
+        let success = || Some("success".to_owned());
+        match self.format {
+            Format::JsonLines => {}
+            Format::Text => {
+                self.found.status = (!text.is_empty()).then(success).flatten();
+                self.found.message = Some(text);
+            }
+            Format::Json => {
+                let Ok(document) = serde_json::from_str::<Document>(&text) else {
+                    return;
+                };
+                self.found.error = document.error.as_ref().map(error_text);
+                self.found.status = if self.found.error.is_none() { success() } else { None };
+                self.found.session = document.session_id;
+                self.found.message = document.response.filter(|text| !text.is_empty());
+                self.found.stats = document.stats;
+            }
+        }
+    }
+}
+
+impl Found {
+    fn event(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
+        match &*line.kind {
+            "init" => {
+                self.session = line.session_id;
+                self.model = line.model.or(self.model.take());
+            }
+            "message" => self.said(&line, events),
+            "tool_use" => self.call(line, events),
+            "tool_result" => self.result(line, events),
+            "error" => self.complain(line, events),
+            "result" => {
+                self.flush(events);
+                self.status = line.status;
+                self.error = line.error.as_ref().map(error_text).or(self.error.take());
+                self.stats = line.stats.filter(Value::is_object);
+            }
+            // Events of later versions.
+            _ => {}
+        }
+    }
+
+    fn said(&mut self, line: &Line<'_>, events: &mut Vec<RunEvent>) {
+        if line.role != "assistant" {
+            self.echoed = true;
+        } else if !line.content.is_empty() {
+            self.text.push(&line.content, &line.timestamp);
+            let text = line.content.to_string();
+            events.push(RunEvent::Partial { text });
+        }
+    }
+
+    fn flush(&mut self, events: &mut Vec<RunEvent>) {
+        let Some(content) = self.text.take() else {
+            return;
+        };
+        self.message = Some(content.clone());
+        events.push(RunEvent::Message {
+            id: None,
+            content,
+            reasoning: false,
+            model: self.model.clone(),
+            stop_reason: None,
+        });
+    }
+
+    fn call(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
+        self.flush(events);
+        self.tool_ran = true;
+        let id = line.tool_id.unwrap_or_default();
+        let input = line.parameters.unwrap_or_default();
+        if let Some(name) = line.tool_name.clone().filter(|_| self.open.len() < MAX_OPEN) {
+            self.open.insert(id.clone(), name);
+        }
+        events.push(RunEvent::ToolCall {
+            id,
+            name: line.tool_name,
+            summary: summary(&input),
+            input,
+            message_id: None,
+        });
+    }
+
+    fn result(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
+        let id = line.tool_id.unwrap_or_default();
+        let error = line.error.as_ref().map(error_text);
+        events.push(RunEvent::ToolResult {
+            name: self.open.remove(&id),
+            id,
+            is_error: line.status.as_deref() == Some("error"),
+            content: line
+                .output
+                .filter(|text| !text.is_empty())
+                .or(error)
+                .unwrap_or_default(),
+            message_id: None,
+        });
+    }
+
+    fn complain(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
+        let message = line.message.unwrap_or_default();
+        let severe = line.severity.as_deref() == Some("error");
+        let phase = if severe { "error" } else { "warning" };
+        events.push(progress(phase, "message", Value::from(message.as_str())));
+        if severe {
+            self.error = Some(message);
+        } else if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(message);
+        }
+    }
+
+    /// Before anything else was said the long line is the prompt that comes back.
+    fn overlong(&mut self) {
+        self.lost |= self.echoed || self.tool_ran;
+        self.echoed = true;
+    }
+}
+
+impl Transcript for Reader {
+    fn line(&mut self, line: &[u8], events: &mut Vec<RunEvent>) {
+        match self.format {
+            Format::Text | Format::Json => self.whole.line(line),
+            Format::JsonLines => {
+                if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
+                    self.found.event(line, events);
+                }
+            }
+        }
+    }
+
+    fn overlong(&mut self, length: u64, events: &mut Vec<RunEvent>) {
+        self.whole.lose();
+        self.found.overlong();
+        if self.found.lost {
+            events.push(progress("line_dropped", "bytes", Value::from(length)));
+        }
+    }
+
+    fn end(mut self: Box<Self>, facts: &Ended<'_>) -> RunEnd {
+        self.unfold();
+        let answer = self.judge(facts);
+        let found = self.found;
+        let warnings = (!found.warnings.is_empty()).then(|| ("warnings".to_owned(), Value::from(found.warnings)));
+        RunEnd {
+            answer,
+            session_id: found.session,
+            model: found.model.or_else(|| first_model(found.stats.as_ref())),
+            usage: found.stats,
+            cost_usd: None,
+            cumulative: Cumulative::default(),
+            tool_ran: found.tool_ran,
+            metadata: warnings.into_iter().collect::<Map<_, _>>(),
+        }
+    }
+}
+
+fn first_model(stats: Option<&Value>) -> Option<String> {
+    stats?.get("models")?.as_object()?.keys().next().cloned()
+}
+
+fn error_text(error: &Value) -> String {
+    let message = error.get("message").and_then(Value::as_str).or_else(|| error.as_str());
+    message.map_or_else(|| error.to_string(), str::to_owned)
+}
+
+/// The one argument that says most.
+fn summary(input: &Value) -> Option<String> {
+    const TELLING: [&str; 6] = ["command", "file_path", "absolute_path", "path", "pattern", "query"];
+    let text = TELLING.iter().find_map(|name| input.get(name)?.as_str())?;
+    Some(text.lines().next()?.chars().take(200).collect())
+}
+
+fn progress(phase: &str, name: &str, detail: Value) -> RunEvent {
+    RunEvent::Progress {
+        phase: phase.to_owned(),
+        details: [(name.to_owned(), detail)].into_iter().collect(),
+    }
+}

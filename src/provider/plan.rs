@@ -1,0 +1,62 @@
+//! How one run is started: everything but the program itself.
+
+use std::path::PathBuf;
+
+use crate::provider::capability::Features;
+
+/// A start that was thought through but not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Arguments after the program's name. Never holds the prompt.
+    pub args: Vec<String>,
+    /// Variables to set, or to remove where there is no value, over the environment of children.
+    pub env: Vec<(&'static str, Option<String>)>,
+    /// What the program reads, then end of file.
+    pub stdin: Vec<u8>,
+    /// Files to write before the start.
+    pub files: Vec<PlanFile>,
+    /// File from which the final answer is read, if it does not stand on stdout.
+    pub output_file: Option<PathBuf>,
+    /// What stdout will hold.
+    pub format: Format,
+}
+
+/// A file that the program reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanFile {
+    /// Absolute, inside the request's scratch directory.
+    pub path: PathBuf,
+    /// Its bytes; it is made for its owner only.
+    pub contents: Vec<u8>,
+}
+
+/// What stdout holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The answer as text.
+    Text,
+    /// One JSON document, possibly over many lines.
+    Json,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+impl Format {
+    /// The wire's `output_mode`.
+    #[must_use]
+    pub const fn wire(self) -> &'static str {
+        match self {
+            Self::Text | Self::Json => "stdout-json",
+            Self::JsonLines => "stream-json",
+        }
+    }
+}
+
+/// What the CLI at hand is known to be: its features and its version text.
+#[derive(Debug, Clone, Copy)]
+pub struct Cli<'a> {
+    /// From its help.
+    pub features: &'a Features,
+    /// From `--version`, trimmed.
+    pub version: Option<&'a str>,
+}

@@ -1,0 +1,49 @@
+//! The real agent CLIs, where `tests/run` installs them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Claude Code.
+pub(crate) fn claude() -> PathBuf {
+    program("claude")
+}
+
+/// Codex, the native program.
+pub(crate) fn codex() -> PathBuf {
+    program("codex")
+}
+
+/// Gemini CLI; it needs [`path`].
+pub(crate) fn gemini() -> PathBuf {
+    program("gemini")
+}
+
+/// `PATH` with the CLIs, and the Node that Gemini needs, first.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests take the rest from their own environment"
+)]
+pub(crate) fn path() -> OsString {
+    let rest = std::env::var("PATH").unwrap();
+    let dirs = std::iter::once(bin()).chain(std::env::split_paths(&rest));
+    std::env::join_paths(dirs).unwrap()
+}
+
+/// A temporary directory that is not below `/tmp`: there Codex does not install its sandbox helper.
+pub(crate) fn dir() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+fn bin() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap()
+        .join("agent-clis/bin")
+}
+
+#[track_caller]
+fn program(name: &str) -> PathBuf {
+    let path = bin().join(name);
+    assert!(path.exists(), "{} is not installed: run `tests/run`", path.display());
+    path
+}
