@@ -42,6 +42,7 @@ mod journey_outage;
 mod journey_pairing;
 mod journey_postgres;
 mod journey_refusals;
+mod live_events;
 mod log_file;
 mod model_run;
 mod pairing_server;

@@ -43,6 +43,8 @@ struct Shared {
     events: Mutex<Option<EventFate>>,
     /// Ends of jobs with more bytes than this are answered with the status; no status, no limit.
     limit: Mutex<Option<(usize, u16)>>,
+    /// What is answered with 403 and not passed on.
+    refused: Mutex<Option<fn(&Seen) -> bool>>,
     seen: Mutex<Vec<Seen>>,
     /// Websocket text frames of the client.
     frames: Mutex<Vec<String>>,
@@ -86,6 +88,11 @@ impl Recorder {
 
     pub(crate) fn end_events_in(&self, fate: EventFate) {
         *self.shared.events.lock().unwrap() = Some(fate);
+    }
+
+    /// Requests of that kind are answered with 403 and not passed on.
+    pub(crate) fn refuse(&self, which: fn(&Seen) -> bool) {
+        *self.shared.refused.lock().unwrap() = Some(which);
     }
 
     /// The ends of jobs are answered with an error and not passed on.
@@ -135,12 +142,16 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
                 let event = seen.target.contains("gateway_events");
                 let result = seen.method == "PATCH" && seen.target.contains("status=eq.running");
                 let length = seen.body.len();
+                let refused = shared.refused.lock().unwrap().is_some_and(|which| which(&seen));
                 shared.seen.lock().unwrap().push(seen);
                 let fate = *shared.events.lock().unwrap();
                 match fate.filter(|_| event) {
                     Some(EventFate::Silence) => continue,
                     Some(EventFate::Refused(status)) => return Some(status),
                     None => {}
+                }
+                if refused {
+                    return Some(403);
                 }
                 if result && shared.refuse_results.load(Ordering::SeqCst) {
                     return None;

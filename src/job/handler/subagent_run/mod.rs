@@ -58,11 +58,11 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match turn(&target, job, cx, finding) {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
-            let report = watched(&target, &turn, cx, life, &working.stop.token).await;
+            let (report, lost) = watched(&target, &turn, cx, life, &working.stop.token).await;
             if let Some(verdict) = verdict(&report) {
                 cx.providers.judge(target.provider, &verdict, witness(job, &target));
             }
-            finish::of_report(&target, &report, stopped(&working.stop, life).as_ref())
+            finish::of_report(&target, &report, lost, stopped(&working.stop, life).as_ref())
         }
     }
 }
@@ -233,16 +233,22 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
     })
 }
 
-/// Runs the agent and sends what happens, side by side; every event is on its way before the end is told.
-async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, stop: &CancellationToken) -> Report {
+/// Runs the agent and sends what happens, side by side; every event is on its way before the end is told. With the
+/// report comes the number of events that could not be delivered.
+async fn watched(
+    target: &Target,
+    turn: &Turn,
+    cx: &Context,
+    life: &JobLife,
+    stop: &CancellationToken,
+) -> (Report, u64) {
     let (mut inlet, publisher) = events::pipe(&cx.runs, &target.run_id, &target.subagent_id);
     inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
     let running = async {
         let mut watch = Watch { inlet, life };
         cx.agents.run(turn, stop, &mut watch).await
     };
-    let (report, ()) = tokio::join!(running, publisher.run());
-    report
+    tokio::join!(running, publisher.run())
 }
 
 struct Watch<'a> {
