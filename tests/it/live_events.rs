@@ -1,7 +1,5 @@
 //! Events of a run on their way to the control plane: at once, complete, in order, once, and never in the agent's way.
 
-use std::time::SystemTime;
-
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Host, StartedRun};
@@ -49,6 +47,16 @@ impl Stage {
         events
     }
 
+    #[cfg(target_os = "linux")]
+    fn stayed_small(&self) {
+        let peak = self.daemon.peak_memory_kb();
+        assert!(peak < 60_000, "{peak} kB");
+    }
+
+    /// No other system tells the peak of another process.
+    #[cfg(not(target_os = "linux"))]
+    fn stayed_small(&self) {}
+
     async fn exists(&self, name: &str) {
         let path = self.programs.path(name);
         eventually(name, || std::future::ready(path.exists().then_some(()))).await;
@@ -77,9 +85,8 @@ async fn the_first_event_is_there_within_a_second_of_being_printed() {
         (said(&events) == ["first"]).then_some(())
     })
     .await;
-    let arrived = SystemTime::now();
     let printed = std::fs::metadata(stage.programs.path("printed")).unwrap();
-    let took = arrived.duration_since(printed.modified().unwrap()).unwrap();
+    let took = printed.modified().unwrap().elapsed().unwrap();
     assert!(took.as_millis() < 1_000, "{took:?}");
     stage.programs.put("seen", "");
     stage.completed(&run).await;
@@ -98,9 +105,7 @@ async fn ten_thousand_events_arrive_complete_and_in_order() {
         (said(&events), dropped(&events)),
         (expected.iter().map(String::as_str).collect(), 0)
     );
-    let peak = stage.daemon.peak_memory_kb();
-    eprintln!("peak memory of the daemon: {peak} kB");
-    assert!(peak < 60_000, "{peak} kB");
+    stage.stayed_small();
     assert_eq!(stage.daemon.stop().await.exit_code, Some(0));
 }
 
@@ -125,9 +130,7 @@ async fn what_finds_no_room_is_counted_and_the_daemon_stays_small() {
     let lost = dropped(&events);
     assert_eq!(said.len() as u64 + lost, 10_000, "each is there or counted");
     assert!(lost > 0 && said.is_sorted(), "{lost}");
-    let peak = stage.daemon.peak_memory_kb();
-    eprintln!("peak memory of the daemon: {peak} kB, lost {lost}");
-    assert!(peak < 60_000, "{peak} kB");
+    stage.stayed_small();
     assert_eq!(stage.daemon.stop().await.exit_code, Some(0));
 }
 

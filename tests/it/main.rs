@@ -56,6 +56,8 @@ mod provider_codex;
 mod provider_codex_plan;
 mod provider_gemini;
 mod provider_gemini_plan;
+mod provider_health;
+mod provider_validation;
 mod providers;
 mod realtime_server;
 mod rest;

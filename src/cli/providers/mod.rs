@@ -3,13 +3,15 @@
 mod examine;
 mod list;
 mod set;
+mod shown;
+mod telling;
 
 use clap::{Args, Subcommand};
 
 use crate::cli::context::Context;
 use crate::cli::error::CliResult;
 
-pub(crate) use self::examine::{Examined, examine, examine_and_print};
+pub(crate) use self::examine::{Depth, Examined, examine, examine_and_print};
 pub(crate) use self::list::doctor_lines;
 
 /// Options of `providers`.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// What the real ones print when they are asked what they can do.
 const CODEX_HELP: &str = include_str!("../../fixtures/providers/codex/help.txt");
 
+const CLAUDE_ANSWER: &str = include_str!("../../fixtures/providers/claude/text.jsonl");
+
 /// A folder of programs. Scripts find it as `$here`.
 #[derive(Debug)]
 pub(crate) struct StandIns {
@@ -20,6 +22,23 @@ impl StandIns {
         let here = Self { dir };
         here.put("codex.help", CODEX_HELP);
         here
+    }
+
+    /// A Claude that says hello to whatever it is asked.
+    pub(crate) fn claude(&self) -> String {
+        self.put("claude.answer", CLAUDE_ANSWER);
+        self.script(
+            "claude",
+            r#"case "$1" in
+--version) echo '2.1.329 (Claude Code)';;
+--help) echo '--tools --allowedTools --disallowedTools --output-format (stream-json) --input-format --verbose --json-schema --system-prompt --append-system-prompt --permission-mode --session-id --resume --no-session-persistence --include-partial-messages --model --settings --setting-sources --strict-mcp-config --mcp-config --disable-slash-commands';;
+*) cat >/dev/null; cat "$here/claude.answer";;
+esac"#,
+        )
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        fs::remove_file(self.path(name)).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -42,10 +61,19 @@ impl StandIns {
 
     /// A Codex whose turn is this script; it begins and ends as every turn does.
     pub(crate) fn codex(&self, turn: &str) -> String {
+        self.moody_codex("", turn)
+    }
+
+    /// The same, with something that comes before the answer to every question.
+    pub(crate) fn moody_codex(&self, mood: &str, turn: &str) -> String {
         self.script(
             "codex",
             &format!(
                 r#"case "$1 $2" in
+--version*|*--help) {mood}
+:;;
+esac
+case "$1 $2" in
 "--version "*) echo 'codex-cli 0.169.0'; exit;;
 "exec --help") cat "$here/codex.help"; exit;;
 esac

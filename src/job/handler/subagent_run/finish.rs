@@ -7,10 +7,12 @@ use super::metadata;
 use super::target::Target;
 use crate::domain::clock;
 use crate::domain::job::{JobOutcome, JobStatus};
-use crate::domain::run::{Answer, FailureKind, RunClose, RunFailure, RunFinal, error_envelope};
+use crate::domain::run::{Answer, RunClose, RunFailure, RunFinal, error_envelope};
 use crate::domain::text::{storable, storable_members, storable_text};
 use crate::job::agent::{How, Report};
+use crate::job::handler::agents::unusable;
 use crate::provider::ProviderId;
+use crate::provider::cause::Cause;
 
 /// Bytes of stderr that go with a run.
 const STDERR: usize = 64 * 1024;
@@ -219,26 +221,16 @@ fn envelope(answer: &Answer) -> Value {
     envelope
 }
 
-/// The provider's own words, with the next step where it is the provider's trouble and not the request's.
+/// The provider's own words, with the cause and the next step where it is the provider's trouble and not the request's.
 fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String {
-    let label = provider.label();
-    let message = &failure.message;
-    match failure.kind {
-        FailureKind::Authentication => {
-            format!("{label} is not logged in on this host. Run \"gateway doctor\" there. Details: {message}")
-        }
-        FailureKind::Quota => format!("{label} is over its quota. Try later, or another provider. Details: {message}"),
-        FailureKind::Crash if how == How::NotStarted => {
-            format!("{label} could not be started. Run \"gateway doctor\" on the host. Details: {message}")
-        }
-        FailureKind::Capacity
-        | FailureKind::Network
-        | FailureKind::Model
-        | FailureKind::Request
-        | FailureKind::Session
-        | FailureKind::Answer
-        | FailureKind::Limit
-        | FailureKind::Crash => format!("{label}: {message}"),
+    let (label, message) = (provider.label(), &failure.message);
+    if how == How::NotStarted {
+        return unusable(provider, message);
+    }
+    let cause = Cause::of_failure(failure.kind);
+    match cause.fix(provider) {
+        Some(fix) => format!("{label} {}. {fix}", cause.tell(message)),
+        None => format!("{label}: {message}"),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
-use crate::job::handler::agents::{equip, found, verdict};
+use crate::job::handler::agents::{equip, found, unusable, verdict};
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -198,6 +198,11 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
     if let FullControl::Denied(why) = &target.full_control {
         return Err(why.clone());
     }
+    let version = finding.version.map_err(|why| unusable(target.provider, &why))?;
+    let full = target.full_control == FullControl::Granted;
+    if full && let Some(lacking) = finding.features.lacks_elevation(target.provider) {
+        return Err(lacking.to_owned());
+    }
     let config = Config(&target.config);
     let resume = config.resume();
     let session = target.metadata.get("session_id").and_then(Value::as_str);
@@ -211,14 +216,14 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
         provider: target.provider,
         prompt: &target.prompt,
         resume: resume.as_deref().or(session),
-        full: target.full_control == FullControl::Granted,
+        full,
         root: equipment.root,
     };
     Ok(Turn {
         provider: target.provider,
         command: finding.command,
         features: finding.features,
-        version: Some(finding.version?),
+        version: Some(version),
         request: config.request(&ask),
         place: vec![
             PLACE.to_owned(),
