@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::support::clis;
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
+use crate::support::fake_model::FakeModel;
 use crate::support::sandbox::Sandbox;
 use crate::support::stand_in::StandIns;
 
@@ -164,4 +166,63 @@ async fn doctor_names_cause_and_fix_and_new_settings_forgive() {
         (reported(&sandbox).await["status"] == "unknown").then_some(())
     })
     .await;
+}
+
+/// A host whose real CLIs of these names talk to a scripted model.
+async fn up_with(model: &FakeModel, providers: &[&str]) -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    sandbox.set_env("PATH", clis::path().to_str().unwrap());
+    sandbox.up().await;
+    for provider in providers {
+        let set = ["providers", "set", provider, "--base-url", &model.url()];
+        sandbox.run(&set).await.ok();
+    }
+    sandbox
+}
+
+/// Asked as `doctor` asks it, each of the real ones answers.
+#[tokio::test]
+async fn the_real_ones_answer_doctor() {
+    let model = FakeModel::start().await;
+    let mut sandbox = up_with(&model, &["claude", "codex", "gemini"]).await;
+    sandbox.set_env("PANORAMA_GATEWAY_TEST_VALIDATION", "on");
+    // A busy machine may need a second try; what is healthy is not asked again.
+    eventually("all of them to be healthy", || async {
+        let doctor = sandbox.json(&["doctor", "--validate", "auto", "--json"]).await;
+        let providers = doctor["providers"].as_object().unwrap();
+        let healthy = |found: &Value| found["health"]["status"] == "healthy";
+        (providers.len() == 3 && providers.values().all(healthy)).then_some(())
+    })
+    .await;
+}
+
+/// A run with this prompt fails with these words, and the next one is tried as if nothing had been.
+async fn in_trouble(provider: &str, prompt: &str, words: [&str; 2]) {
+    let model = FakeModel::start().await;
+    let sandbox = up_with(&model, &[provider]).await;
+    let run = sandbox
+        .run(&["run", "--provider", provider, "--json", prompt])
+        .await
+        .exits(1);
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    let run = sandbox
+        .json(&["run", "--provider", provider, "--json", "[[say:well again]]"])
+        .await;
+    assert_eq!(
+        (&run["status"], &run["content"]),
+        (&json!("completed"), &json!("well again"))
+    );
+}
+
+#[tokio::test]
+async fn a_real_claude_whose_key_is_refused_says_so() {
+    let words = ["Claude not logged in: ", "Run claude on the gateway host"];
+    in_trouble("claude", "[[error:401]]", words).await;
+}
+
+#[tokio::test]
+async fn a_real_codex_over_its_quota_says_so() {
+    let words = ["Codex over quota: ", "Wait until Codex grants more"];
+    in_trouble("codex", "[[error:429]]", words).await;
 }

@@ -19,7 +19,7 @@ pub(crate) use self::list::doctor_lines;
 #[command(
     after_help = "Without settings a CLI runs with your own login. With an address or a key of a model API it gets a home of its own in \
 the state directory, and your login is neither used nor changed. A running gateway follows: settings are read for every \
-run, another command is found within half a minute.
+run, another command is found within seconds.
 
 Examples:
   gateway providers list
