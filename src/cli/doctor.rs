@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
-use crate::cli::providers::{self, Examined};
+use crate::cli::providers::{self, Depth, Examined};
 use crate::cli::status::{enabled, paired_word};
 use crate::domain::clock;
 use crate::state::session::Session;
@@ -17,17 +17,26 @@ use crate::state::session::Session;
 /// Beyond this a clock is called wrong; jobs still run, because freshness is judged by the server's time.
 const CLOCK_LIMIT_SECONDS: i64 = 30;
 
+/// What the control plane is told about where a verdict comes from.
+const CONTEXT: &str = "doctor";
+
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit code 1 when the gateway cannot work here: state directory, session or control plane. A missing agent CLI or \
 a switched-off layer of machine control is only a warning.
 
+Every agent CLI that is installed is asked one small question, as a job would ask it; --validate light asks none.
+
 Examples:
   gateway doctor
   gateway doctor --json"
 )]
 pub(crate) struct DoctorArgs {
+    /// How agent CLIs are examined
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub(crate) validate: Depth,
+
     #[command(flatten)]
     pub(crate) env_file: EnvFileArgs,
 
@@ -72,11 +81,11 @@ pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
     }
     let usable = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if args.json.json {
-        let examined = providers::examine(cx).await;
+        let examined = providers::examine(args.validate, CONTEXT, cx).await;
         cx.out.document(&document(&checks, &examined, usable, cx))?;
     } else {
         print_checks(&checks, paired, session.as_ref(), cx);
-        print_providers(&providers::examine_and_print(cx).await, cx);
+        print_providers(&providers::examine_and_print(args.validate, CONTEXT, cx).await, cx);
     }
     Ok(if usable { Exit::OK } else { Exit::FAILED })
 }

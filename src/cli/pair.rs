@@ -100,7 +100,7 @@ pub(crate) async fn run(args: &PairArgs, cx: &Context) -> CliResult {
     let session = pairing::exchange(&pairing, cx).await?;
     stop::end_quietly(cx).await?;
     let session = cx.sessions().create(session, true)?;
-    let found = providers::examine_and_print(cx).await;
+    let found = providers::examine_and_print(providers::Depth::Full, "pairing", cx).await;
     report(&session, cx);
     found.warn_if_none_usable("gateway providers", cx);
     auto_start(&args.start_args(), cx).await

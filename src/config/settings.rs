@@ -61,6 +61,12 @@ pub struct Settings {
     pub polling: bool,
     /// The Realtime channel; off only in tests.
     pub realtime: bool,
+    /// Model calls that see whether a provider answers; off only in tests.
+    pub validation: bool,
+    /// Between two looks at the agent CLIs; other than usual only in tests.
+    pub look_every: Option<Duration>,
+    /// Between two heartbeats; other than usual only in tests.
+    pub heartbeat_every: Option<Duration>,
     /// Values that were cut or not understood, in words for the log.
     pub warnings: Vec<String>,
 }
@@ -93,6 +99,9 @@ impl Settings {
             },
             polling: read.switch("PANORAMA_GATEWAY_TEST_POLLING"),
             realtime: read.switch("PANORAMA_GATEWAY_TEST_REALTIME"),
+            validation: read.switch("PANORAMA_GATEWAY_TEST_VALIDATION"),
+            look_every: read.positive_millis("PANORAMA_GATEWAY_TEST_LOOK_MS"),
+            heartbeat_every: read.positive_millis("PANORAMA_GATEWAY_TEST_HEARTBEAT_MS"),
             warnings: read.warnings,
         }
     }

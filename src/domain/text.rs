@@ -1,4 +1,6 @@
-//! Texts of a bounded length.
+//! Texts as others can take them: not too long, and without what no database stores.
+
+use serde_json::{Map, Value};
 
 /// The first `chars` characters of a text, and three dots when there were more.
 #[must_use]
@@ -9,8 +11,40 @@ pub fn cut(text: &str, chars: usize) -> String {
     }
 }
 
+/// The same value as every database takes it: PostgreSQL knows no NUL, so it becomes `\0`, two characters.
+#[must_use]
+pub fn storable(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(storable_text(text)),
+        Value::Array(items) => items.into_iter().map(storable).collect(),
+        Value::Object(members) => Value::Object(storable_members(members)),
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
+    }
+}
+
+/// [`storable`], for the members of an object.
+#[must_use]
+pub fn storable_members(members: Map<String, Value>) -> Map<String, Value> {
+    let pairs = members.into_iter();
+    pairs
+        .map(|(key, value)| (storable_text(key), storable(value)))
+        .collect()
+}
+
+/// [`storable`], for a text.
+#[must_use]
+pub fn storable_text(text: String) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\\0")
+    } else {
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -18,5 +52,11 @@ mod tests {
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(cut("äöü", 2), "äö...");
         assert_eq!(cut("", 0), "");
+    }
+
+    #[test]
+    fn a_nul_is_written_out_wherever_it_stands() {
+        let value = json!({"a\0": ["b\0c", 1, null, {"d": "\0"}]});
+        assert_eq!(storable(value), json!({"a\\0": ["b\\0c", 1, null, {"d": "\\0"}]}));
     }
 }

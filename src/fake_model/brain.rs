@@ -138,8 +138,8 @@ fn content(script: &Script, request: &Request) -> Content {
     if let Some(text) = &script.say {
         return Content::text(text.clone());
     }
-    if let Some(schema) = &request.schema {
-        return Content::text(instance(schema).to_string());
+    if let Some(schema) = request.schema.clone().or_else(|| schema_in_words(&request.system)) {
+        return Content::text(instance(&schema).to_string());
     }
     match request.talk.results.last() {
         Some(result) => Content::text(format!("tool said: {}", start(result.trim(), ECHOED_RESULT))),
@@ -149,6 +149,13 @@ fn content(script: &Script, request: &Request) -> Content {
             start(&request.talk.prompt, ECHOED)
         )),
     }
+}
+
+/// A schema given in words, behind a line of its own: so it is told to a model whose client has no option for it.
+fn schema_in_words(instructions: &str) -> Option<Value> {
+    let (_, schema) = instructions.rsplit_once("\nSchema:\n")?;
+    let mut values = serde_json::Deserializer::from_str(schema).into_iter();
+    values.next()?.ok()
 }
 
 /// The next tool call of the script, or all of them.
@@ -277,6 +284,15 @@ mod tests {
         assert!(with_tool(&[script, "> wrong", "> good"]).calls.is_empty());
         assert_eq!(with_tool(&["hi"]).calls[0].arguments, json!({"a": "fake"}));
         assert_eq!(with_tool(&["[[say:no]]"]).text.as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn a_schema_in_words_is_kept_to_as_well() {
+        let mut request = request(&["hi"]);
+        request.system = "Be good.\nSchema:\n{\"properties\":{\"n\":{\"type\":\"integer\"}}}\nmore".to_owned();
+        assert_eq!(answer(&request).text.as_deref(), Some("{\"n\":1}"));
+        request.system = "Schema: none".to_owned();
+        assert_eq!(answer(&request).text.as_deref(), Some("fake(1): hi"));
     }
 
     #[test]

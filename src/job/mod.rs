@@ -9,4 +9,5 @@ pub mod queue;
 pub mod recovery;
 pub mod report;
 pub mod running;
+pub mod validation;
 pub mod worker;

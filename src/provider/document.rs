@@ -1,14 +1,16 @@
 //! The capability document v1, sent with every heartbeat.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::provider::ProviderId;
 use crate::provider::capability::{Finding, is_ready};
-use crate::provider::health::{self, Verdict, Witness};
+use crate::provider::health::{self, Call, Verdict, Witness};
+use crate::provider::rhythm::Rhythm;
 use crate::wire::heartbeat::{
-    Capabilities, HostCapability, HostMetadata, ProviderCapability, ProviderHealth, Readiness, RuntimeInfo, Services,
+    Capabilities, HealthStatus, HostCapability, HostMetadata, ProviderCapability, ProviderHealth, Readiness,
+    RuntimeInfo, Services,
 };
 
 /// What the document says about the host itself.
@@ -21,12 +23,22 @@ pub struct HostFacts {
 }
 
 /// All that is known about the providers at one moment.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     findings: BTreeMap<ProviderId, Finding>,
     health: BTreeMap<ProviderId, ProviderHealth>,
     /// The jobs that made the health what it is.
     witnesses: BTreeMap<ProviderId, Witness>,
+    /// Whose model is being asked for the first time.
+    asked: BTreeSet<ProviderId>,
+    /// How long a failure is believed.
+    believe: SignedDuration,
+}
+
+impl Default for Picture {
+    fn default() -> Self {
+        Self::from_known(BTreeMap::new())
+    }
 }
 
 impl Picture {
@@ -37,12 +49,21 @@ impl Picture {
             findings: BTreeMap::new(),
             health,
             witnesses: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            believe: Rhythm::USUAL.believe,
         }
+    }
+
+    /// The same, believing failures for so long.
+    #[must_use]
+    pub const fn believing(mut self, believe: SignedDuration) -> Self {
+        self.believe = believe;
+        self
     }
 
     /// Takes in what a look at a provider found. Says whether that is news to anybody but the clock.
     pub fn see(&mut self, provider: ProviderId, finding: Finding, now: Timestamp) -> bool {
-        let seen = health::light(self.health.get(&provider), &finding, now);
+        let seen = health::light(self.health.get(&provider), &finding, now, self.believe);
         let same_verdict = self.health.get(&provider).is_some_and(|known| {
             (known.status, known.check_type, &known.error) == (seen.status, seen.check_type, &seen.error)
         });
@@ -57,6 +78,51 @@ impl Picture {
         self.health.insert(provider, seen);
         self.findings.insert(provider, finding);
         !(same_verdict && same_finding)
+    }
+
+    /// What a failure depended on is another now: it is not believed any more.
+    pub fn forgive(&mut self, provider: ProviderId) {
+        if let Some(health) = self.health.get_mut(&provider)
+            && health.status == HealthStatus::Unhealthy
+        {
+            health.status = HealthStatus::Unknown;
+            health.error = None;
+            self.witnesses.remove(&provider);
+        }
+    }
+
+    /// Notes whether a model's first answer is still to come: until then there is no verdict to tell.
+    pub fn expect_call(&mut self, provider: ProviderId, expected: bool) {
+        if expected {
+            self.asked.insert(provider);
+        } else {
+            self.asked.remove(&provider);
+        }
+    }
+
+    /// Whether a model's first answer is still to come.
+    #[must_use]
+    pub fn expects_call(&self, provider: ProviderId) -> bool {
+        self.asked.contains(&provider)
+    }
+
+    /// Takes in what a model said when it was asked.
+    pub fn called(&mut self, provider: ProviderId, call: &Call, now: Timestamp) {
+        let health = health::full(self.health.get(&provider), call, now);
+        self.health.insert(provider, health);
+        self.witnesses.remove(&provider);
+    }
+
+    /// Takes in what somebody else on this host found out by asking the model, unless more is known here.
+    pub fn adopt(&mut self, provider: ProviderId, found: ProviderHealth) -> bool {
+        let asked_at = |health: &ProviderHealth| health.last_full_checked_at.as_ref()?.parse::<Timestamp>().ok();
+        let known = self.health.get(&provider).and_then(asked_at);
+        let is_newer = asked_at(&found).is_some_and(|at| known.is_none_or(|known| at > known));
+        if is_newer {
+            self.health.insert(provider, found);
+            self.witnesses.remove(&provider);
+        }
+        is_newer
     }
 
     /// Takes in what a job says about its provider. Says whether its health is another one now.

@@ -4,6 +4,8 @@
 //! logged in, nothing is left of the quota) is believed for half a minute: then the provider may be tried again, and
 //! the next job tells. No job can switch a provider off until a person acts.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::clock::wire_time;
@@ -12,8 +14,6 @@ use crate::domain::text::cut;
 use crate::provider::capability::Finding;
 use crate::wire::heartbeat::{CheckType, HealthStatus, ProviderHealth};
 
-/// How long a failure is believed.
-const BELIEVED: SignedDuration = SignedDuration::from_secs(25);
 /// Characters of an error that travel with every heartbeat.
 const MAX_ERROR_CHARS: usize = 500;
 
@@ -39,18 +39,65 @@ pub enum Verdict {
     Absent(String),
 }
 
-/// The verdict of a check that only looked at the CLI.
+/// What a question to the model said: a check with everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Why there was no answer, if there was none.
+    pub result: Result<(), String>,
+    /// Model that answered.
+    pub model: Option<String>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl Call {
+    /// One that could not be made.
+    #[must_use]
+    pub const fn failed(why: String) -> Self {
+        Self {
+            result: Err(why),
+            model: None,
+            duration: Duration::ZERO,
+        }
+    }
+}
+
+/// The verdict of a check that asked the model.
+#[must_use]
+pub fn full(previous: Option<&ProviderHealth>, call: &Call, now: Timestamp) -> ProviderHealth {
+    let status = match call.result {
+        Ok(()) => HealthStatus::Healthy,
+        Err(_) => HealthStatus::Unhealthy,
+    };
+    let before = carried_over(previous, CheckType::Full, now);
+    ProviderHealth {
+        status,
+        last_full_checked_at: Some(before.checked_at.clone()),
+        last_full_status: Some(status),
+        error: call.result.as_ref().err().map(|why| short(why)),
+        model: call.model.clone().or(before.model.clone()),
+        duration_ms: Some(u64::try_from(call.duration.as_millis()).unwrap_or(u64::MAX)),
+        ..before
+    }
+}
+
+/// The verdict of a check that only looked at the CLI; failures are believed for so long.
 ///
 /// A CLI that is there again takes up its last full verdict: one slow start must not switch a provider off for good.
 #[must_use]
-pub fn light(previous: Option<&ProviderHealth>, finding: &Finding, now: Timestamp) -> ProviderHealth {
+pub fn light(
+    previous: Option<&ProviderHealth>,
+    finding: &Finding,
+    now: Timestamp,
+    believe: SignedDuration,
+) -> ProviderHealth {
     let mut seen = carried_over(previous, CheckType::Light, now);
     match &finding.version {
         Err(error) => {
             seen.status = HealthStatus::Unavailable;
             seen.error = Some(error.clone());
         }
-        Ok(_) => match previous.filter(|known| is_believed(known, now)) {
+        Ok(_) => match previous.filter(|known| is_believed(known, now, believe)) {
             Some(failure) => {
                 // Its time is that of the failure: looking does not make it younger.
                 seen.checked_at.clone_from(&failure.checked_at);
@@ -91,10 +138,10 @@ fn carried_over(previous: Option<&ProviderHealth>, check_type: CheckType, now: T
     }
 }
 
-fn is_believed(known: &ProviderHealth, now: Timestamp) -> bool {
+fn is_believed(known: &ProviderHealth, now: Timestamp, believe: SignedDuration) -> bool {
     // A failure from the future is of another clock.
     let age = known.checked_at.parse().map(|at| now.duration_since(at));
-    known.status == HealthStatus::Unhealthy && age.is_ok_and(|age| !age.is_negative() && age < BELIEVED)
+    known.status == HealthStatus::Unhealthy && age.is_ok_and(|age| !age.is_negative() && age < believe)
 }
 
 /// What is known of a provider that is there and about whose failures nothing recent is known.
@@ -121,6 +168,11 @@ pub fn short(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::provider::capability::Features;
+    use crate::provider::rhythm::Rhythm;
+
+    fn light(previous: Option<&ProviderHealth>, finding: &Finding, now: Timestamp) -> ProviderHealth {
+        super::light(previous, finding, now, Rhythm::USUAL.believe)
+    }
 
     fn present() -> Finding {
         Finding {
@@ -192,6 +244,30 @@ mod tests {
         let gone = judged(Some(&failed), &Verdict::Absent("spawn claude ENOENT".to_owned()), now);
         assert_eq!(gone.status, HealthStatus::Unavailable);
         assert_eq!(light(Some(&gone), &present(), now).status, HealthStatus::Unknown);
+    }
+
+    #[test]
+    fn a_call_that_failed_is_the_last_word_until_it_may_be_tried_again() {
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let call = |result: Result<(), &str>| Call {
+            result: result.map_err(str::to_owned),
+            model: Some("m".to_owned()),
+            duration: Duration::from_millis(7),
+        };
+        let good = super::full(None, &call(Ok(())), at(0));
+        assert_eq!(
+            (good.status, good.check_type, good.duration_ms),
+            (HealthStatus::Healthy, CheckType::Full, Some(7))
+        );
+        let bad = super::full(Some(&good), &call(Err("over quota")), at(9));
+        assert_eq!(
+            (bad.error.as_deref(), bad.last_full_status),
+            (Some("over quota"), Some(HealthStatus::Unhealthy))
+        );
+        assert_eq!(bad.last_full_checked_at.as_deref(), Some("1970-01-01T00:00:09.000Z"));
+        assert_eq!(light(Some(&bad), &present(), at(20)).status, HealthStatus::Unhealthy);
+        assert_eq!(light(Some(&bad), &present(), at(40)).status, HealthStatus::Unknown);
+        assert_eq!(light(Some(&good), &present(), at(40)).status, HealthStatus::Healthy);
     }
 
     #[test]

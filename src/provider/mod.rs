@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::domain::clock;
+use crate::provider::capability::Finding;
 use crate::provider::document::Picture;
 use crate::provider::health::{Verdict, Witness};
 use crate::provider::probe::Prober;
@@ -17,6 +18,8 @@ use crate::provider::probe::Prober;
 mod answer;
 mod argument;
 pub mod capability;
+pub mod cause;
+pub mod circumstances;
 pub mod claude;
 pub mod codex;
 pub mod discovery;
@@ -25,12 +28,14 @@ pub mod driver;
 mod flags;
 pub mod gemini;
 pub mod health;
+pub mod health_memory;
 pub mod home;
 pub mod plan;
 pub mod probe;
 mod prompt;
 pub mod remembered;
 pub mod request;
+pub mod rhythm;
 pub mod schema;
 pub mod transcript;
 mod trouble;
@@ -136,6 +141,12 @@ impl Providers {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Picture>> {
         self.picture.subscribe()
+    }
+
+    /// Shows what somebody found who looked at a provider anew.
+    pub fn see(&self, provider: ProviderId, finding: Finding) {
+        self.picture
+            .send_if_modified(|picture| Arc::make_mut(picture).see(provider, finding, clock::now()));
     }
 
     /// Says how a provider did in a job.

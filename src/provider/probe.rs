@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -21,13 +19,13 @@ use crate::process::spawn;
 use crate::process::spec::Spec;
 use crate::provider::ProviderId;
 use crate::provider::capability::{Features, Finding};
+use crate::provider::circumstances::Circumstances;
 use crate::provider::discovery::Places;
 use crate::provider::remembered::{Evidence, Learnt, ProbeCache, Remembered, Stamp};
+use crate::provider::rhythm::Rhythm;
 use crate::provider::version::Version;
 use crate::state::provider_settings::ProviderSettingsFile;
 
-/// Time for one question.
-pub const QUESTION_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes kept of each stream of an answer.
 const ANSWER_BYTES: usize = 1024 * 1024;
 /// Characters of a version text or an error that travel with every heartbeat.
@@ -57,7 +55,7 @@ pub struct Prober {
     commands: BTreeMap<ProviderId, String>,
     settings: Option<ProviderSettingsFile>,
     env: ChildEnv,
-    deadline: Duration,
+    rhythm: Rhythm,
 }
 
 impl Prober {
@@ -69,7 +67,7 @@ impl Prober {
             commands,
             settings: None,
             env,
-            deadline: QUESTION_DEADLINE,
+            rhythm: Rhythm::USUAL,
         }
     }
 
@@ -80,24 +78,25 @@ impl Prober {
         self
     }
 
-    /// The same with another time for one question.
+    /// The same with other times.
     #[must_use]
-    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+    pub const fn with_rhythm(mut self, rhythm: Rhythm) -> Self {
+        self.rhythm = rhythm;
         self
     }
 
-    /// Looks at every provider at once; each is reported as soon as it is known, so that a slow one delays nobody.
-    pub fn look<'a>(
-        &'a self,
-        cache: &'a ProbeCache,
-        now: Timestamp,
-    ) -> impl Stream<Item = (ProviderId, Finding, Learnt)> + use<'a> {
-        let look = move |provider| async move {
-            let (finding, learnt) = self.examine(provider, cache, now).await;
-            (provider, finding, learnt)
-        };
-        ProviderId::ALL.into_iter().map(look).collect::<FuturesUnordered<_>>()
+    /// The times in force.
+    #[must_use]
+    pub const fn rhythm(&self) -> Rhythm {
+        self.rhythm
+    }
+
+    /// What the next look at a provider would depend on. Reads files, starts nothing.
+    #[must_use]
+    pub fn circumstances(&self, provider: ProviderId) -> Circumstances {
+        let programs = self.programs(provider).unwrap_or_default();
+        let settings = self.settings.as_ref().and_then(|file| file.of(provider.wire()).ok());
+        Circumstances::of(programs, settings, |program| self.evidence(provider, program))
     }
 
     /// Finds out what one provider is. Starts nothing when the memory still holds.
@@ -117,7 +116,7 @@ impl Prober {
     /// Asks one command for its version now, memory or not.
     pub async fn version_now(&self, command: &str) -> Answer {
         match self.places.named(command) {
-            Some(program) => self.ask(&program, &["--version"], self.deadline).await,
+            Some(program) => self.ask(&program, &["--version"], self.rhythm.question).await,
             None => Answer::none(not_found(command)),
         }
     }
@@ -140,6 +139,17 @@ impl Prober {
     fn command(&self, provider: ProviderId) -> Option<String> {
         let named = self.commands.get(&provider).cloned();
         named.or_else(|| self.settings.as_ref()?.of(provider.wire()).ok()?.command)
+    }
+
+    fn evidence(&self, provider: ProviderId, program: &Path) -> Option<Evidence> {
+        let extensions = match provider {
+            ProviderId::Gemini => self.places.home().map(|home| home.join(".gemini/extensions")),
+            ProviderId::ClaudeCode | ProviderId::Codex => None,
+        };
+        Some(Evidence {
+            program: Stamp::of(program)?,
+            extensions: extensions.and_then(|folder| Stamp::of(&folder)),
+        })
     }
 
     async fn ask(&self, program: &Path, args: &[&str], deadline: Duration) -> Answer {
@@ -222,9 +232,9 @@ impl Examination<'_> {
     async fn best_of(&self, programs: Vec<PathBuf>) -> (Finding, Learnt) {
         // One of several is given half the time.
         let deadline = if programs.len() == 1 {
-            self.prober.deadline
+            self.prober.rhythm.question
         } else {
-            self.prober.deadline / 2
+            self.prober.rhythm.question / 2
         };
         let asked = programs.into_iter().map(|program| self.version_of(program, deadline));
         let mut candidates: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
@@ -253,8 +263,8 @@ impl Examination<'_> {
     /// The remembered answers, or the version asked for now.
     async fn version_of(&self, program: PathBuf, deadline: Duration) -> Candidate {
         // Taken before the question: a change meanwhile is seen the next time.
-        let evidence = self.evidence(&program);
-        if let Some(known) = evidence.and_then(|evidence| self.cache.recall(&program, evidence, self.now)) {
+        let evidence = self.prober.evidence(self.provider, &program);
+        if let Some(known) = evidence.and_then(|evidence| self.recall(&program, evidence)) {
             return Candidate {
                 program,
                 answers: known.clone(),
@@ -278,19 +288,13 @@ impl Examination<'_> {
         }
     }
 
-    fn evidence(&self, program: &Path) -> Option<Evidence> {
-        let extensions = match self.provider {
-            ProviderId::Gemini => self.prober.places.home().map(|home| home.join(".gemini/extensions")),
-            ProviderId::ClaudeCode | ProviderId::Codex => None,
-        };
-        Some(Evidence {
-            program: Stamp::of(program)?,
-            extensions: extensions.and_then(|folder| Stamp::of(&folder)),
-        })
+    fn recall(&self, program: &Path, evidence: Evidence) -> Option<&Remembered> {
+        self.cache
+            .recall(program, evidence, self.now, self.prober.rhythm.believe)
     }
 
     async fn ask_features(&self, chosen: &mut Candidate) {
-        let ask = |args| self.prober.ask(&chosen.program, args, self.prober.deadline);
+        let ask = |args| self.prober.ask(&chosen.program, args, self.prober.rhythm.question);
         let help = match self.provider {
             ProviderId::Codex => ask(&["exec", "--help"]).await,
             ProviderId::ClaudeCode | ProviderId::Gemini => ask(&["--help"]).await,

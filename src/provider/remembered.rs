@@ -13,9 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::provider::capability::Features;
 
-/// After this long a failed probe is tried again, so that the next look asks: within a minute after its cause has
-/// ended a failure is forgotten.
-const RETRY: SignedDuration = SignedDuration::from_secs(25);
 /// More programs than this are never remembered.
 const MAX_ENTRIES: usize = 64;
 
@@ -65,7 +62,7 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    fn holds(&self, evidence: Evidence, now: Timestamp) -> bool {
+    fn holds(&self, evidence: Evidence, now: Timestamp, believe: SignedDuration) -> bool {
         if self.evidence != evidence {
             return false;
         }
@@ -74,7 +71,7 @@ impl Remembered {
         }
         // A clock that went back asks again.
         let age = now.duration_since(self.asked_at);
-        !age.is_negative() && age < RETRY
+        !age.is_negative() && age < believe
     }
 }
 
@@ -111,10 +108,17 @@ impl ProbeCache {
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
-    /// The answers that still hold.
+    /// The answers that still hold; a failure does for no longer than `believe`.
     #[must_use]
-    pub fn recall(&self, program: &Path, evidence: Evidence, now: Timestamp) -> Option<&Remembered> {
-        self.programs.get(program).filter(|known| known.holds(evidence, now))
+    pub fn recall(
+        &self,
+        program: &Path,
+        evidence: Evidence,
+        now: Timestamp,
+        believe: SignedDuration,
+    ) -> Option<&Remembered> {
+        let known = self.programs.get(program);
+        known.filter(|known| known.holds(evidence, now, believe))
     }
 
     /// How often in a row this state of the program failed before.
@@ -148,6 +152,7 @@ pub struct Learnt(pub(crate) Vec<(PathBuf, Remembered)>);
 mod tests {
     use super::*;
 
+    const BELIEVE: SignedDuration = SignedDuration::from_secs(25);
     const EVIDENCE: Evidence = Evidence {
         program: Stamp {
             size: 1,
@@ -179,15 +184,15 @@ mod tests {
     #[test]
     fn an_answer_holds_until_the_file_changes() {
         let (cache, program) = cache(0);
-        assert!(cache.recall(&program, EVIDENCE, after(1_000_000)).is_some());
+        assert!(cache.recall(&program, EVIDENCE, after(1_000_000), BELIEVE).is_some());
         let mut touched = EVIDENCE;
         touched.program.modified_nanoseconds += 1;
-        assert!(cache.recall(&program, touched, after(0)).is_none());
+        assert!(cache.recall(&program, touched, after(0), BELIEVE).is_none());
         let with_folder = Evidence {
             extensions: Some(EVIDENCE.program),
             ..EVIDENCE
         };
-        assert!(cache.recall(&program, with_folder, after(0)).is_none());
+        assert!(cache.recall(&program, with_folder, after(0), BELIEVE).is_none());
     }
 
     #[test]
@@ -195,7 +200,7 @@ mod tests {
         let (cache, program) = cache(3);
         let recalled = |seconds| {
             let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
-            cache.recall(&program, EVIDENCE, at).is_some()
+            cache.recall(&program, EVIDENCE, at, BELIEVE).is_some()
         };
         assert_eq!([-1, 0, 24, 25, 60].map(recalled), [false, true, true, false, false]);
     }

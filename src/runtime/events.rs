@@ -81,8 +81,8 @@ impl Told {
     fn news(&mut self, picture: &Picture) -> Vec<Event> {
         let mut news = Vec::new();
         for provider in ProviderId::ALL {
-            // Before the first look there is only hearsay of an earlier life.
-            let examined = picture.finding(provider).is_some();
+            // Before the first look there is only hearsay of an earlier life, and before the first answer nothing.
+            let examined = picture.finding(provider).is_some() && !picture.expects_call(provider);
             let Some(health) = picture.health().get(&provider).filter(|_| examined) else {
                 continue;
             };
@@ -129,7 +129,9 @@ fn testimony(provider: ProviderId, health: &ProviderHealth, witness: &Witness) -
     }
 }
 
-fn verdict(provider: ProviderId, health: &ProviderHealth, context: &str) -> Event {
+/// What a check found, made at this occasion.
+#[must_use]
+pub fn verdict(provider: ProviderId, health: &ProviderHealth, context: &str) -> Event {
     let name = provider.wire();
     let error = health.error.as_deref().map(|error| cut(error, MAX_ERROR_CHARS));
     let message = match &error {

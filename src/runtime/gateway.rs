@@ -21,9 +21,11 @@ use crate::job::handler::shell_session::Sessions;
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
+use crate::job::validation::Validator;
 use crate::job::worker::Worker;
 use crate::process::env::ChildEnv;
 use crate::provider::driver::Known;
+use crate::provider::health_memory::HealthMemory;
 use crate::provider::home::Homes;
 use crate::runtime::Start;
 use crate::runtime::events::{self, Teller};
@@ -126,13 +128,12 @@ impl Gateway {
         let keeper = Arc::new(SessionKeeper::new(store.clone(), session));
         let client = Client::new(http.clone(), Auth::session(http, keeper, tokens_of(session)));
         let child_env = child_env(start);
-        let probes = Probes::new(
-            &start.env,
-            &start.settings.providers,
-            child_env.clone(),
-            Arc::clone(plan.dir),
-        )
-        .with_known_health(&session.provider_health);
+        let (agents, homes) = (agents(plan.dir)?, Homes::new(plan.dir));
+        let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
+        let memory = HealthMemory::new(store.clone(), session.gateway_id.clone());
+        let probes = Probes::new(&start.env, &start.settings, child_env.clone(), Arc::clone(plan.dir))
+            .with_validator(start.settings.validation.then_some(validator))
+            .with_memory(memory);
         let context = Context {
             backend: Jobs::new(client.rest(), session.team_id.clone(), session.gateway_id.clone()),
             identity: Identity {
@@ -142,11 +143,11 @@ impl Gateway {
             install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
             child_env,
             providers: probes.providers(),
-            agents: agents(plan.dir)?,
+            agents,
             runs: Runs::new(&client, session.team_id.clone(), session.gateway_id.clone()),
             active: ActiveRuns::default(),
             workspaces: Workspaces::new(plan.dir),
-            homes: Homes::new(plan.dir),
+            homes,
             sessions: Sessions::noted_in(Arc::clone(plan.dir)),
         };
         let about = About {
@@ -198,7 +199,8 @@ impl Gateway {
             first_beat: CancellationToken::new(),
             install: self.context.install_full_control.clone(),
         };
-        self.spawn_heartbeat(&lines, notes.clone());
+        let interval = settings.heartbeat_every.unwrap_or(heartbeat::INTERVAL);
+        self.spawn_heartbeat(&lines, interval, notes.clone());
         self.spawn_events(&lines);
         let worker = self.spawn_ingress(&lines, settings, report, orders_seen);
         let status = lines.status.clone();
@@ -221,13 +223,14 @@ impl Gateway {
         end
     }
 
-    fn spawn_heartbeat(&mut self, lines: &Lines, notes: mpsc::Sender<Note>) {
+    fn spawn_heartbeat(&mut self, lines: &Lines, interval: Duration, notes: mpsc::Sender<Note>) {
         let sender = heartbeat::Sender {
             client: self.client.clone(),
             device_name: self.about.device_name.clone(),
             install: self.context.install_full_control.clone(),
             picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
+            interval,
             notes,
         };
         self.tasks.spawn(Task::Heartbeat, sender.run(Arc::clone(&lines.hurry)));

@@ -18,7 +18,7 @@ use crate::runtime::supervisor::Note;
 use crate::wire::heartbeat::{Heartbeat, WireStatus};
 
 /// Between two heartbeats that say the same.
-const INTERVAL: Duration = Duration::from_secs(30);
+pub const INTERVAL: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 /// The goodbye must not hold the end up.
@@ -37,6 +37,8 @@ pub struct Sender {
     pub picture: watch::Receiver<Arc<Picture>>,
     /// The wire's status word; `offline` ends the sender.
     pub status: watch::Receiver<WireStatus>,
+    /// Between two heartbeats that say the same.
+    pub interval: Duration,
     /// Where news go.
     pub notes: mpsc::Sender<Note>,
 }
@@ -69,12 +71,12 @@ impl Sender {
             let next = match &beat {
                 Beat::Accepted => {
                     backoff.reset();
-                    sent_at + INTERVAL
+                    sent_at + self.interval
                 }
                 Beat::Failed(_) | Beat::SessionLost(_) => {
                     let step = backoff.ceiling_step();
                     let wait = step / 2 + (step / 2).mul_f64(rand::random());
-                    Instant::now() + wait.max(asked_wait.unwrap_or_default().min(INTERVAL))
+                    Instant::now() + wait.max(asked_wait.unwrap_or_default().min(self.interval))
                 }
             };
             if self.notes.send(Note::Beat { sent_at, beat }).await.is_err() {

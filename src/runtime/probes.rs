@@ -1,29 +1,29 @@
 //! Looks at the agent CLIs beside everything else, and asks them again only when their files changed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::StreamExt as _;
-use serde_json::{Map, Value};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::settings::ProviderCommands;
+use crate::config::settings::Settings;
 use crate::config::sources::Environment;
 use crate::domain::clock;
+use crate::job::validation::Validator;
 use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
 use crate::provider::discovery::Places;
 use crate::provider::document::Picture;
+use crate::provider::health_memory::HealthMemory;
 use crate::provider::probe::Prober;
 use crate::provider::remembered::{Learnt, ProbeCache};
+use crate::provider::rhythm::Rhythm;
 use crate::provider::{ProviderId, Providers};
 use crate::state::fs::OwnerDir;
 use crate::state::provider_settings::ProviderSettingsFile;
 
-/// Between two looks. A look that finds nothing changed starts no process.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Where answers are remembered.
 const CACHE_FILE: &str = "probes.json";
 
@@ -33,12 +33,17 @@ pub struct Probes {
     prober: Prober,
     picture: watch::Sender<Arc<Picture>>,
     dir: Arc<OwnerDir>,
+    cache: Mutex<ProbeCache>,
+    validator: Option<Validator>,
+    memory: Option<HealthMemory>,
 }
 
 impl Probes {
     /// Prepares probes; nothing is looked at yet. `health` is what the session file remembers.
     #[must_use]
-    pub fn new(env: &Environment, commands: &ProviderCommands, child_env: ChildEnv, dir: Arc<OwnerDir>) -> Self {
+    pub fn new(env: &Environment, settings: &Settings, child_env: ChildEnv, dir: Arc<OwnerDir>) -> Self {
+        let commands = &settings.providers;
+        let rhythm = settings.look_every.map_or(Rhythm::USUAL, Rhythm::of);
         let places = Places::from_environment(env.home().as_deref(), |name| env.get(name).map(str::to_owned));
         let named = [
             (ProviderId::ClaudeCode, &commands.claude),
@@ -49,22 +54,30 @@ impl Probes {
             .into_iter()
             .filter_map(|(provider, command)| Some((provider, command.clone()?)))
             .collect();
+        let prober = Prober::new(places, named, child_env).with_rhythm(rhythm);
         Self {
-            prober: Prober::new(places, named, child_env).with_settings(ProviderSettingsFile::new(&dir)),
-            picture: watch::Sender::default(),
+            prober: prober.with_settings(ProviderSettingsFile::new(&dir)),
+            picture: watch::Sender::new(Arc::new(Picture::default().believing(rhythm.believe))),
+            cache: Mutex::new(load(&dir)),
             dir,
+            validator: None,
+            memory: None,
         }
     }
 
-    /// Starts from the health that the session file remembers. Entries that are not understood are left out.
+    /// Asks the models of providers that were never asked.
     #[must_use]
-    pub fn with_known_health(self, health: &Map<String, Value>) -> Self {
-        let known = ProviderId::ALL.into_iter().filter_map(|provider| {
-            let stored = health.get(provider.wire())?.clone();
-            Some((provider, serde_json::from_value(stored).ok()?))
-        });
-        self.picture
-            .send_replace(Arc::new(Picture::from_known(known.collect())));
+    pub fn with_validator(mut self, validator: Option<Validator>) -> Self {
+        self.validator = validator;
+        self
+    }
+
+    /// Starts from the health that is remembered, and keeps it there.
+    #[must_use]
+    pub fn with_memory(mut self, memory: HealthMemory) -> Self {
+        let picture = Picture::from_known(memory.known()).believing(self.prober.rhythm().believe);
+        self.picture.send_replace(Arc::new(picture));
+        self.memory = Some(memory);
         self
     }
 
@@ -74,51 +87,119 @@ impl Probes {
         Providers::new(self.prober.clone(), self.picture.clone())
     }
 
-    /// Looks until dropped.
+    /// Looks until dropped: at each provider by itself, so that none waits for another.
     pub async fn run(self) {
-        let mut cache = self.load();
+        let looks = ProviderId::ALL.map(|provider| self.follow(provider));
+        tokio::join!(futures_util::future::join_all(looks), self.remember());
+    }
+
+    /// Looks at one provider from time to time, and at once when what a look depends on is another.
+    async fn follow(&self, provider: ProviderId) {
+        let rhythm = self.prober.rhythm();
+        let mut before = None;
         loop {
-            let mut is_new = false;
-            for learnt in self.look(&cache).await {
-                is_new |= cache.learn(learnt);
+            let due = Instant::now() + rhythm.look;
+            let circumstances = self.prober.circumstances(provider);
+            if before
+                .replace(circumstances.clone())
+                .is_some_and(|before| before != circumstances)
+            {
+                self.change(|picture| picture.forgive(provider));
             }
-            if is_new {
-                self.save(&cache);
+            let finding = self.look(provider).await;
+            self.validate(provider, &finding).await;
+            while Instant::now() < due && self.prober.circumstances(provider) == circumstances {
+                sleep(rhythm.glance).await;
+                self.adopt(provider);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn look(&self, cache: &ProbeCache) -> Vec<Learnt> {
-        let looks = self.prober.look(cache, clock::now());
-        looks
-            .map(|(provider, finding, learnt)| {
-                self.show(provider, finding);
-                learnt
-            })
-            .collect()
-            .await
-    }
-
-    /// Puts a finding into the picture at once: a slow CLI must not hold back what is known of the others. Watchers
-    /// wake up for news only, not because a check has a new time.
-    fn show(&self, provider: ProviderId, finding: Finding) {
-        let news = self
-            .picture
-            .send_if_modified(|picture| Arc::make_mut(picture).see(provider, finding, clock::now()));
+    async fn look(&self, provider: ProviderId) -> Finding {
+        let known = self.cache().clone();
+        let (finding, learnt) = self.prober.examine(provider, &known, clock::now()).await;
+        self.learn(learnt);
+        let due = finding.version.is_ok() && self.is_first(provider);
+        let news = self.picture.send_if_modified(|picture| {
+            let picture = Arc::make_mut(picture);
+            picture.expect_call(provider, due);
+            picture.see(provider, finding.clone(), clock::now())
+        });
         if news {
             info!(provider = provider.wire(), "Provider capability refreshed");
         }
+        finding
     }
 
-    fn load(&self) -> ProbeCache {
-        let stored = self.dir.read(CACHE_FILE).unwrap_or_default();
-        ProbeCache::from_json(&stored.unwrap_or_default())
+    /// Whether nobody ever asked its model.
+    fn is_first(&self, provider: ProviderId) -> bool {
+        let picture = self.picture.borrow();
+        let health = picture.health().get(&provider);
+        let asked =
+            health.is_some_and(|health| health.last_full_checked_at.is_some() && health.last_full_status.is_some());
+        self.validator.is_some() && !asked
     }
 
-    fn save(&self, cache: &ProbeCache) {
-        if let Err(error) = self.dir.replace(CACHE_FILE, &cache.to_json()) {
+    /// Asks the model of a provider that never was; what it costs is spent once.
+    async fn validate(&self, provider: ProviderId, finding: &Finding) {
+        let Some(validator) = self
+            .validator
+            .as_ref()
+            .filter(|_| self.picture.borrow().expects_call(provider))
+        else {
+            return;
+        };
+        let call = validator.call(provider, finding, &CancellationToken::new()).await;
+        self.change(|picture| {
+            picture.expect_call(provider, false);
+            if let Some(call) = &call {
+                picture.called(provider, call, clock::now());
+            }
+        });
+        let error = call.and_then(|call| call.result.err());
+        info!(provider = provider.wire(), error, "Provider validated");
+    }
+
+    /// Takes in what `doctor` or `pair` found out meanwhile.
+    fn adopt(&self, provider: ProviderId) {
+        let found = self.memory.as_ref().and_then(|memory| memory.known().remove(&provider));
+        if let Some(found) = found {
+            self.picture
+                .send_if_modified(|picture| Arc::make_mut(picture).adopt(provider, found));
+        }
+    }
+
+    /// Keeps what was found out for the next life, and for other programs on this host.
+    async fn remember(&self) {
+        let Some(memory) = &self.memory else { return };
+        let mut picture = self.picture.subscribe();
+        while picture.changed().await.is_ok() {
+            let health = picture.borrow_and_update().health().clone();
+            if let Err(error) = memory.keep(&health) {
+                warn!(%error, "Failed to remember the health of the agent CLIs");
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Picture)) {
+        self.picture.send_modify(|picture| change(Arc::make_mut(picture)));
+    }
+
+    fn cache(&self) -> MutexGuard<'_, ProbeCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn(&self, learnt: Learnt) {
+        let mut cache = self.cache();
+        if cache.learn(learnt)
+            && let Err(error) = self.dir.replace(CACHE_FILE, &cache.to_json())
+        {
             warn!(%error, "Failed to remember what the agent CLIs answered");
         }
     }
+}
+
+fn load(dir: &OwnerDir) -> ProbeCache {
+    let stored = dir.read(CACHE_FILE).unwrap_or_default();
+    ProbeCache::from_json(&stored.unwrap_or_default())
 }

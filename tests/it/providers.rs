@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use gateway::process::env::ChildEnv;
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Finding;
 use gateway::provider::discovery::Places;
 use gateway::provider::probe::Prober;
 use gateway::provider::remembered::ProbeCache;
+use gateway::provider::rhythm::Rhythm;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
@@ -119,9 +121,13 @@ async fn a_hung_cli_delays_nobody_and_is_left_in_peace_afterwards() {
     let fakes = Fakes::new();
     fakes.add("claude", "trap '' TERM; sleep 60 & sleep 60");
     fakes.add("codex", "echo codex-cli 0.42.0");
-    let prober = fakes.prober().with_deadline(Duration::from_millis(1500));
+    let prober = fakes.prober().with_rhythm(Rhythm::of(Duration::from_millis(4500)));
     let (mut cache, empty) = (ProbeCache::default(), ProbeCache::default());
-    let looks: Vec<_> = prober.look(&empty, Timestamp::now()).collect().await;
+    let ask = async |provider| {
+        let (finding, learnt) = prober.examine(provider, &empty, Timestamp::now()).await;
+        (provider, finding, learnt)
+    };
+    let looks: Vec<_> = FuturesUnordered::from_iter(ProviderId::ALL.map(ask)).collect().await;
     let order: Vec<_> = looks.iter().map(|(provider, ..)| *provider).collect();
     assert_eq!(order, [ProviderId::Gemini, ProviderId::Codex, ProviderId::ClaudeCode]);
     assert_eq!(looks[1].1.version.as_deref(), Ok("codex-cli 0.42.0"));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::examine::{Examined, examine};
+use super::examine::{Depth, Examined, examine};
+use super::shown::{cause, fix};
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
@@ -27,17 +28,19 @@ pub(super) struct ListArgs {
 }
 
 pub(super) async fn run(args: &ListArgs, cx: &Context) -> CliResult {
-    let (owner, examined) = (Owner::open(cx)?, examine(cx).await);
+    let (owner, examined) = (Owner::open(cx)?, examine(Depth::Light, "list", cx).await);
     if args.json.json {
         let entries: Result<serde_json::Map<_, _>, CliError> = examined
             .iter()
-            .map(|(provider, finding)| Ok((provider.wire().to_owned(), owner.document(provider, finding, cx)?)))
+            .map(|(provider, finding, health)| {
+                Ok((provider.wire().to_owned(), owner.document(provider, finding, health)?))
+            })
             .collect();
         cx.out.document(&entries?)?;
         return Ok(Exit::OK);
     }
-    for (provider, finding) in examined.iter() {
-        owner.print(provider, finding, cx)?;
+    for (provider, finding, health) in examined.iter() {
+        owner.print(provider, finding, health, cx)?;
     }
     Ok(Exit::OK)
 }
@@ -53,7 +56,7 @@ pub(crate) fn doctor_lines(examined: &Examined, cx: &Context) -> Result<Vec<(Pro
         };
         Ok((provider, home, settings.allow_root))
     };
-    examined.iter().map(|(provider, _)| line(provider)).collect()
+    examined.iter().map(|(provider, ..)| line(provider)).collect()
 }
 
 /// What the owner set.
@@ -75,14 +78,20 @@ impl Owner {
         settings.own_home().then(|| self.homes.path(provider))
     }
 
-    fn print(&self, provider: ProviderId, finding: &Finding, cx: &Context) -> Result<(), CliError> {
+    fn print(
+        &self,
+        provider: ProviderId,
+        finding: &Finding,
+        health: &ProviderHealth,
+        cx: &Context,
+    ) -> Result<(), CliError> {
         let settings = self.file.of(provider.wire())?;
         let home = self.home(provider, &settings);
-        let health = health(provider, finding, cx);
         let details = Details::new()
             .add("Command", &finding.command)
             .maybe("Version", finding.version.as_ref().ok())
-            .add("Health", health_line(health.as_ref(), finding))
+            .add("Health", health_line(health))
+            .maybe("Next", fix(provider, health))
             .maybe("Can", finding.version.is_ok().then(|| abilities(provider, finding)))
             .add(
                 "Home",
@@ -105,15 +114,17 @@ impl Owner {
         Ok(())
     }
 
-    fn document(&self, provider: ProviderId, finding: &Finding, cx: &Context) -> Result<Value, CliError> {
+    fn document(&self, provider: ProviderId, finding: &Finding, health: &ProviderHealth) -> Result<Value, CliError> {
         let settings = self.file.of(provider.wire())?;
-        let block = finding.capability(provider, health(provider, finding, cx));
+        let block = finding.capability(provider, Some(health.clone()));
         Ok(json!({
             "installed": block.available,
             "command": finding.command,
             "version": block.version,
             "error": block.error,
             "health": block.health,
+            "cause": cause(health),
+            "fix": fix(provider, health),
             "supports": block.supports,
             "home": self.home(provider, &settings),
             "base_url": settings.base_url,
@@ -128,25 +139,14 @@ fn is_root_matter(provider: ProviderId) -> bool {
     provider == ProviderId::ClaudeCode
 }
 
-/// What the gateway found out last, as far as it still holds.
-fn health(provider: ProviderId, finding: &Finding, cx: &Context) -> Option<ProviderHealth> {
-    let session = cx.sessions().load().ok().flatten();
-    let stored = session.and_then(|session| session.provider_health.get(provider.wire()).cloned());
-    let stored = stored.and_then(|stored| serde_json::from_value(stored).ok());
-    let now = crate::domain::clock::now();
-    Some(crate::provider::health::light(stored.as_ref(), finding, now))
-}
-
-fn health_line(health: Option<&ProviderHealth>, finding: &Finding) -> String {
-    let status = health.map_or(HealthStatus::Unknown, |health| health.status);
-    let word = match status {
+fn health_line(health: &ProviderHealth) -> String {
+    let word = match health.status {
         HealthStatus::Healthy => "healthy",
         HealthStatus::Unhealthy => "unhealthy",
         HealthStatus::Unknown => "not tried yet",
         HealthStatus::Unavailable => "unavailable",
     };
-    let said = health.and_then(|health| health.error.as_deref());
-    match said.or(finding.version.as_ref().err().map(String::as_str)) {
+    match &health.error {
         Some(why) => format!("{word}: {}", why.split_whitespace().collect::<Vec<_>>().join(" ")),
         None => word.to_owned(),
     }

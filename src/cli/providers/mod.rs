@@ -3,13 +3,15 @@
 mod examine;
 mod list;
 mod set;
+mod shown;
+mod telling;
 
 use clap::{Args, Subcommand};
 
 use crate::cli::context::Context;
 use crate::cli::error::CliResult;
 
-pub(crate) use self::examine::{Examined, examine, examine_and_print};
+pub(crate) use self::examine::{Depth, Examined, examine, examine_and_print};
 pub(crate) use self::list::doctor_lines;
 
 /// Options of `providers`.
@@ -17,7 +19,7 @@ pub(crate) use self::list::doctor_lines;
 #[command(
     after_help = "Without settings a CLI runs with your own login. With an address or a key of a model API it gets a home of its own in \
 the state directory, and your login is neither used nor changed. A running gateway follows: settings are read for every \
-run, another command is found within half a minute.
+run, another command is found within seconds.
 
 Examples:
   gateway providers list

@@ -7,6 +7,7 @@
 mod answer;
 mod attempt;
 mod droppings;
+mod environment;
 mod pulse;
 mod report;
 pub mod retry;
@@ -37,6 +38,7 @@ use crate::provider::request::{OutputForm, RunRequest, Session};
 use crate::state::fs::{FsError, OwnerDir};
 
 pub use self::answer::object_in;
+pub use self::environment::environment;
 pub use self::report::{Boundary, CommandLine, How, Observer, Process, Report};
 
 /// Runs agents. Cheap to clone.

@@ -7,10 +7,11 @@ use nix::unistd::geteuid;
 use tokio::time::timeout;
 
 use crate::domain::clock;
-use crate::job::agent::{How, Report};
+use crate::job::agent::{How, Report, environment};
 use crate::job::handler::Context;
 use crate::process::env::ChildEnv;
-use crate::provider::capability::{self, Finding};
+use crate::provider::capability::Finding;
+use crate::provider::cause::Cause;
 use crate::provider::gemini;
 use crate::provider::health::Verdict;
 use crate::provider::remembered::ProbeCache;
@@ -44,15 +45,8 @@ pub(super) struct Equipment {
 /// What cannot be made ready; the user's own login is no substitute for it.
 pub(super) fn equip(cx: &Context, provider: ProviderId) -> Result<Equipment, String> {
     let setup = cx.homes.prepare(provider).map_err(|error| error.to_string())?;
-    let env = setup
-        .env
-        .iter()
-        .fold(cx.child_env.clone(), |env, (name, value)| match value {
-            Some(value) => env.with(name, value.expose()),
-            None => env.without(name),
-        });
     Ok(Equipment {
-        env,
+        env: environment(&cx.child_env, &setup),
         root: Root {
             is_root: geteuid().is_root(),
             allowed: setup.allow_root,
@@ -85,18 +79,25 @@ pub(super) async fn found(providers: &Providers, provider: ProviderId) -> Findin
         Some(finding) if finding.version.is_ok() => finding.clone(),
         Some(_) | None => {
             let nothing_known = ProbeCache::default();
-            providers.prober.examine(provider, &nothing_known, clock::now()).await.0
+            let (finding, _) = providers.prober.examine(provider, &nothing_known, clock::now()).await;
+            providers.see(provider, finding.clone());
+            finding
         }
     }
 }
 
-/// Whether the provider can be used as far as this host knows, once it was looked at; right after a start the control
-/// plane does not know yet.
-pub(super) async fn is_ready_here(providers: &Providers, provider: ProviderId) -> bool {
+/// Waits until the provider was looked at, but not for ever.
+pub(super) async fn looked_at(providers: &Providers, provider: ProviderId) {
     let mut picture = providers.watch();
     let looked = picture.wait_for(|picture| picture.finding(provider).is_some());
     drop(timeout(FIRST_LOOK, looked).await);
-    capability::is_ready(&providers.picture().block(provider))
+}
+
+/// What is the matter with a program that could not be asked or started, and what to do about it.
+pub(super) fn unusable(provider: ProviderId, why: &str) -> String {
+    let (label, cause) = (provider.label(), Cause::of_probe(why));
+    let fix = cause.fix(provider).unwrap_or_default();
+    format!("{label}: {}. {fix}", cause.tell(why))
 }
 
 /// What a run says about its provider, if anything.
@@ -107,7 +108,7 @@ pub(super) fn verdict(report: &Report) -> Option<Verdict> {
         (Err(_), How::Cancelled | How::TimedOut(_) | How::TooMuch(_)) => None,
         (Err(failure), How::Ended | How::Refused | How::Silent(_)) => {
             let concerns = failure.kind.concerns_provider();
-            concerns.then(|| Verdict::Fails(failure.message.clone()))
+            concerns.then(|| Verdict::Fails(Cause::of_failure(failure.kind).tell(&failure.message)))
         }
     }
 }

@@ -37,6 +37,13 @@ pub(crate) struct Host {
     pub(crate) url: String,
 }
 
+/// A turn of an agent, as the control plane wrote it down.
+#[derive(Debug)]
+pub(crate) struct StartedRun {
+    pub(crate) run: String,
+    pub(crate) job: String,
+}
+
 /// A running daemon.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -102,6 +109,8 @@ impl Host {
         let mut env: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
             ("HOME".into(), self.state.path().into()),
+            // A model is asked by tests that say so.
+            ("PANORAMA_GATEWAY_TEST_VALIDATION".into(), "off".into()),
         ];
         env.extend(settings.iter().map(|(name, value)| (name.into(), value.into())));
         let spec = Spec::new(program, ChildEnv::exactly(env))
@@ -140,6 +149,42 @@ impl Host {
     pub(crate) async fn shell(&self, command: &str) -> String {
         let payload = json!({"resource_id": self.resource, "command": command});
         self.submit("shell_exec", payload, json!({})).await
+    }
+
+    /// A turn of a new Codex subagent.
+    pub(crate) async fn start_run(&self, prompt: &str) -> StartedRun {
+        let asked = json!({
+            "gateway_id": self.paired.gateway_id, "subagent_type": "codex_gateway", "prompt": prompt,
+        });
+        let path = "/functions/v1/start-gateway-subagent-run";
+        let (status, started) = self.plane.post(path, &self.operator, &asked).await;
+        assert_eq!(status, 200, "{started}");
+        let text = |name: &str| started[name].as_str().unwrap().to_owned();
+        StartedRun {
+            run: text("run_id"),
+            job: text("job_id"),
+        }
+    }
+
+    /// `(sequence, type, payload)` of every event of a run, in order.
+    pub(crate) async fn events_of(&self, run: &str) -> Vec<(i64, String, Value)> {
+        let mut all: Vec<(i64, String, Value)> = Vec::new();
+        loop {
+            let after = all.last().map_or(-1, |(last, ..)| *last);
+            let path = format!(
+                "/rest/v1/subagent_run_events?run_id=eq.{run}&sequence=gt.{after}&order=sequence.asc&limit=500"
+            );
+            let (status, rows) = self.plane.get(&path, &self.operator).await;
+            assert_eq!(status, 200, "{rows}");
+            let rows = rows.as_array().unwrap();
+            if rows.is_empty() {
+                return all;
+            }
+            all.extend(rows.iter().map(|row| {
+                let word = row["event_type"].as_str().unwrap().to_owned();
+                (row["sequence"].as_i64().unwrap(), word, row["payload"].clone())
+            }));
+        }
     }
 
     pub(crate) async fn row(&self, id: &str) -> Value {
@@ -202,6 +247,14 @@ impl Host {
 impl Daemon {
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.identity().pid).unwrap())
+    }
+
+    /// Highest memory use so far, in kilobytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

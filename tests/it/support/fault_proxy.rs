@@ -27,6 +27,8 @@ struct Mode {
     cuts: u64,
     /// No connection goes through.
     blackout: bool,
+    /// Requests are taken, and wait.
+    stalled: bool,
 }
 
 /// A proxy in front of one address.
@@ -52,6 +54,7 @@ impl FaultProxy {
             half_open: false,
             cuts: 0,
             blackout: false,
+            stalled: false,
         });
         let lose_answers = Arc::new(Mutex::new(VecDeque::new()));
         let losing = Arc::clone(&lose_answers);
@@ -91,6 +94,11 @@ impl FaultProxy {
         self.mode.send_modify(|mode| mode.blackout = dark);
     }
 
+    /// Requests wait at the door until it is over.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.mode.send_modify(|mode| mode.stalled = stalled);
+    }
+
     /// The next request whose head contains all `parts` is delivered, its answer is not.
     pub(crate) fn lose_answer_to(&self, parts: &[&str]) {
         let parts = parts.iter().map(|part| (*part).to_owned()).collect();
@@ -128,6 +136,9 @@ async fn serve(
     if websocket && mode.borrow().sockets == Sockets::Refuse {
         let refusal = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         let _client_left = client.write_all(refusal).await.is_err();
+        return;
+    }
+    if !websocket && mode.wait_for(|mode| !mode.stalled).await.is_err() {
         return;
     }
     let Ok(mut upstream) = TcpStream::connect(target).await else {
@@ -179,6 +190,7 @@ async fn relay_http(
             read = client.read(&mut from_client) => {
                 let Ok(length @ 1..) = read else { return };
                 losing |= must_lose(lose, &from_client[..length]);
+                if mode.wait_for(|mode| !mode.stalled).await.is_err() { return }
                 if upstream.write_all(&from_client[..length]).await.is_err() { return }
             }
             read = upstream.read(&mut from_upstream) => {

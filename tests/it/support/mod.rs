@@ -18,5 +18,6 @@ pub(crate) mod recorder;
 pub(crate) mod replay;
 pub(crate) mod sandbox;
 pub(crate) mod scripted_server;
+pub(crate) mod stand_in;
 pub(crate) mod state_dir;
 pub(crate) mod ws;

@@ -27,6 +27,9 @@ impl Seen {
     }
 }
 
+/// Tells requests apart.
+type Which = fn(&Seen) -> bool;
+
 /// What becomes of the gateway's events, which are not passed on then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EventFate {
@@ -43,6 +46,8 @@ struct Shared {
     events: Mutex<Option<EventFate>>,
     /// Ends of jobs with more bytes than this are answered with the status; no status, no limit.
     limit: Mutex<Option<(usize, u16)>>,
+    /// What is answered with 403 and not passed on.
+    refused: Mutex<Option<Which>>,
     seen: Mutex<Vec<Seen>>,
     /// Websocket text frames of the client.
     frames: Mutex<Vec<String>>,
@@ -53,6 +58,37 @@ pub(crate) struct Recorder {
     address: SocketAddr,
     shared: Arc<Shared>,
     _serving: JoinSet<()>,
+}
+
+/// What becomes of a request.
+enum Fate {
+    Pass,
+    Swallow,
+    Cut,
+    Refuse(u16),
+}
+
+impl Shared {
+    fn fate(&self, seen: &Seen) -> Fate {
+        if self.refused.lock().unwrap().is_some_and(|which| which(seen)) {
+            return Fate::Refuse(403);
+        }
+        let events = *self.events.lock().unwrap();
+        match events.filter(|_| seen.target.contains("gateway_events")) {
+            Some(EventFate::Silence) => return Fate::Swallow,
+            Some(EventFate::Refused(status)) => return Fate::Refuse(status),
+            None => {}
+        }
+        let result = seen.method == "PATCH" && seen.target.contains("status=eq.running");
+        if result && self.refuse_results.load(Ordering::SeqCst) {
+            return Fate::Cut;
+        }
+        let limit = *self.limit.lock().unwrap();
+        match limit.filter(|(bytes, _)| result && seen.body.len() > *bytes) {
+            Some((_, status)) => Fate::Refuse(status),
+            None => Fate::Pass,
+        }
+    }
 }
 
 impl Recorder {
@@ -86,6 +122,11 @@ impl Recorder {
 
     pub(crate) fn end_events_in(&self, fate: EventFate) {
         *self.shared.events.lock().unwrap() = Some(fate);
+    }
+
+    /// Requests of that kind are answered with 403 and not passed on.
+    pub(crate) fn refuse(&self, which: Which) {
+        *self.shared.refused.lock().unwrap() = Some(which);
     }
 
     /// The ends of jobs are answered with an error and not passed on.
@@ -132,22 +173,13 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
                 take_frames(&mut held, &shared);
             } else if let Some((seen, _)) = take_request(&mut held) {
                 websocket = seen.header("upgrade").is_some();
-                let event = seen.target.contains("gateway_events");
-                let result = seen.method == "PATCH" && seen.target.contains("status=eq.running");
-                let length = seen.body.len();
+                let fate = shared.fate(&seen);
                 shared.seen.lock().unwrap().push(seen);
-                let fate = *shared.events.lock().unwrap();
-                match fate.filter(|_| event) {
-                    Some(EventFate::Silence) => continue,
-                    Some(EventFate::Refused(status)) => return Some(status),
-                    None => {}
-                }
-                if result && shared.refuse_results.load(Ordering::SeqCst) {
-                    return None;
-                }
-                let limit = *shared.limit.lock().unwrap();
-                if let Some((_, status)) = limit.filter(|(bytes, _)| result && length > *bytes) {
-                    return Some(status);
+                match fate {
+                    Fate::Pass => {}
+                    Fate::Swallow => continue,
+                    Fate::Cut => return None,
+                    Fate::Refuse(status) => return Some(status),
                 }
             }
             if to_server.write_all(&chunk[..length]).await.is_err() {

@@ -8,6 +8,7 @@ use crate::domain::run::{Answer, FailureKind, RunFailure};
 use crate::job::agent::{Boundary, How, Report};
 use crate::job::handler::model_run::{Asked, debug, millis};
 use crate::provider::ProviderId;
+use crate::provider::cause::Cause;
 use crate::provider::health::short;
 use crate::provider::request::OutputForm;
 
@@ -63,7 +64,7 @@ fn failed(asked: &Asked, failure: &RunFailure, report: &Report) -> JobOutcome {
     let mut put = |name: &str, value: Value| result.insert(name.to_owned(), value);
     put("message", json!(message));
     put("error_code", json!(failure.kind.code()));
-    put("hint", json!(hint(asked.provider, failure.kind, report.how)));
+    put("hint", json!(hint(asked.provider, failure, report.how)));
     put("timed_out", json!(report.how.is_deadline()));
     if let Some(process) = &report.process {
         put("exit_code", json!(process.exit_code));
@@ -130,34 +131,24 @@ fn message(provider: ProviderId, failure: &RunFailure, how: How) -> String {
 }
 
 /// What a person can do about it.
-fn hint(provider: ProviderId, kind: FailureKind, how: How) -> Option<String> {
-    let (program, label) = (provider.program(), provider.label());
+fn hint(provider: ProviderId, failure: &RunFailure, how: How) -> Option<String> {
     if how == How::NotStarted {
-        return Some(format!(
-            "Install {label} on the gateway host, or name its program: gateway start --{program}-cli PATH"
-        ));
+        return Cause::of_probe(&failure.message).fix(provider);
     }
     if how.is_deadline() {
         return Some("Give the run more time with timeout_ms, or ask for less at once.".to_owned());
     }
-    Some(match kind {
-        FailureKind::Authentication => {
-            format!("Run {program} on the gateway host as the user of the gateway and log in, or give it a valid key.")
-        }
-        FailureKind::Quota => format!("Wait until {label} grants more, or use another provider."),
-        FailureKind::Capacity => format!("{label} is overloaded. Try again later, or use another provider."),
-        FailureKind::Network => "Check the network, the proxy and the endpoint of the gateway host.".to_owned(),
-        FailureKind::Model => format!("Name a model that {label} offers to this account."),
-        FailureKind::Answer => "Try again, simplify the schema, or use a stronger model.".to_owned(),
-        FailureKind::Request | FailureKind::Session | FailureKind::Limit | FailureKind::Crash => return None,
-    })
+    if failure.kind == FailureKind::Answer {
+        return Some("Try again, simplify the schema, or use a stronger model.".to_owned());
+    }
+    Cause::of_failure(failure.kind).fix(provider)
 }
 
 /// A run that could not even be tried.
 pub(super) fn absent(asked: &Asked, why: &str) -> JobOutcome {
     let failure = RunFailure::new(FailureKind::Crash, why);
     let message = message(asked.provider, &failure, How::NotStarted);
-    let hint = hint(asked.provider, failure.kind, How::NotStarted);
+    let hint = hint(asked.provider, &failure, How::NotStarted);
     let extra = [
         ("exit_code", Value::Null),
         ("stdout", json!("")),

@@ -1,5 +1,8 @@
 //! Events on their way out while the agent works: gathered, numbered, sent, and never in its way.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,28 +15,43 @@ use crate::backend::{BackendError, Runs};
 use crate::domain::backoff::Backoff;
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::run::RunEvent;
+use crate::domain::text::storable;
 
 /// Events are gathered for so long, or until there are so many.
 const GATHER: Duration = Duration::from_millis(250);
 const BATCH: usize = 200;
 /// Bytes of one request.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// Events and bytes that may wait while the control plane is away.
+/// Events and bytes that may wait, on their way included.
 pub(super) const WAITING: usize = 20_000;
-const WAITING_BYTES: usize = 16 * 1024 * 1024;
+const WAITING_BYTES: usize = 8 * 1024 * 1024;
+/// What one value or member takes beside its text.
+const OVERHEAD: usize = 64;
 /// Longest payload, in UTF-16 units of its JSON, as the wire counts them.
 const LONGEST: usize = 200_000;
 /// After the run, what still waits gets this long.
 const FLUSH: Duration = Duration::from_secs(15);
 
+/// Says that events are missing.
+const GAP: &str = "events_dropped";
+
 /// An event as it is written: its type and its payload.
 pub(super) type Written = (String, Value);
+
+/// What both ends know.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Bytes on their way.
+    waiting: AtomicUsize,
+    /// Events that found no room and were not told of yet.
+    lost: AtomicU64,
+}
 
 /// Where events go in. Never waits: what finds no room is counted.
 #[derive(Debug)]
 pub(super) struct Inlet {
     sender: mpsc::Sender<Written>,
-    lost: u64,
+    shared: Arc<Shared>,
 }
 
 impl Inlet {
@@ -42,24 +60,41 @@ impl Inlet {
     }
 
     pub(super) fn push_written(&mut self, event: Written) {
-        let event = match self.lost {
-            0 => event,
-            lost => {
-                let told = json!({"phase": "events_dropped", "dropped": lost});
-                match self.sender.try_send(("run_progress".to_owned(), told)) {
-                    Ok(()) => self.lost = 0,
-                    Err(_full) => {
-                        self.lost = lost.saturating_add(1);
-                        return;
-                    }
-                }
-                event
-            }
-        };
-        if self.sender.try_send(event).is_err() {
-            self.lost = self.lost.saturating_add(1);
+        let lost = self.shared.lost.load(Relaxed);
+        let told = lost == 0 || self.admit(gap(lost));
+        if told {
+            self.shared.lost.fetch_sub(lost, Relaxed);
+        }
+        if !(told && self.admit(bounded(event))) {
+            self.shared.lost.fetch_add(1, Relaxed);
         }
     }
+
+    /// Whether there was room for it.
+    fn admit(&self, event: Written) -> bool {
+        let weight = weight(&event.1);
+        let waiting = self.shared.waiting.fetch_add(weight, Relaxed).saturating_add(weight);
+        let admitted = waiting <= WAITING_BYTES && self.sender.try_send(event).is_ok();
+        if !admitted {
+            self.shared.waiting.fetch_sub(weight, Relaxed);
+        }
+        admitted
+    }
+}
+
+/// Stands where events are missing.
+pub(super) fn gap(events: u64) -> Written {
+    let told = json!({"phase": GAP, "dropped": events});
+    ("run_progress".to_owned(), told)
+}
+
+/// Events in a batch; a gap stands for those that are missing there.
+fn count(batch: &[Written]) -> u64 {
+    let events = |(_, payload): &Written| match payload.get("phase").and_then(Value::as_str) {
+        Some(GAP) => payload.get("dropped").and_then(Value::as_u64).unwrap_or_default(),
+        Some(_) | None => 1,
+    };
+    batch.iter().map(events).sum()
 }
 
 /// Sends what comes in.
@@ -69,31 +104,35 @@ pub(super) struct Publisher {
     run: RunId,
     subagent: SubagentId,
     receiver: mpsc::Receiver<Written>,
+    shared: Arc<Shared>,
     next: Option<i64>,
     batch: Vec<Written>,
+    /// Weight of what is in the batch.
     bytes: usize,
-    dropped: u64,
+    refused: u64,
 }
 
 /// Both ends for one run.
 pub(super) fn pipe(runs: &Runs, run: &RunId, subagent: &SubagentId) -> (Inlet, Publisher) {
     let (sender, receiver) = mpsc::channel(WAITING);
+    let shared = Arc::<Shared>::default();
     let publisher = Publisher {
         runs: runs.clone(),
         run: run.clone(),
         subagent: subagent.clone(),
         receiver,
+        shared: Arc::clone(&shared),
         next: None,
         batch: Vec::new(),
         bytes: 0,
-        dropped: 0,
+        refused: 0,
     };
-    (Inlet { sender, lost: 0 }, publisher)
+    (Inlet { sender, shared }, publisher)
 }
 
 impl Publisher {
-    /// Sends until the inlet is gone and everything arrived, or its time is up.
-    pub(super) async fn run(mut self) {
+    /// Sends until the inlet is gone and everything arrived, or its time is up; tells how many events did not.
+    pub(super) async fn run(mut self) -> u64 {
         let mut open = true;
         while open {
             open = self.gather().await;
@@ -105,14 +144,26 @@ impl Publisher {
         while !self.batch.is_empty() || !self.receiver.is_empty() {
             self.deliver(Some(deadline)).await;
             if Instant::now() >= deadline {
-                warn!(run = %self.run, left = self.batch.len() + self.receiver.len(), "Events of a run were not delivered");
-                return;
+                break;
             }
             while self.batch.len() < BATCH && self.bytes < BATCH_BYTES {
                 let Ok(event) = self.receiver.try_recv() else { break };
                 self.add(event);
             }
         }
+        self.missing()
+    }
+
+    /// Events that were not delivered, and whose absence was not told either.
+    fn missing(mut self) -> u64 {
+        while let Ok(event) = self.receiver.try_recv() {
+            self.batch.push(event);
+        }
+        let missing = count(&self.batch) + self.refused + self.shared.lost.load(Relaxed);
+        if missing > 0 {
+            warn!(run = %self.run, missing, "Events of a run were not delivered");
+        }
+        missing
     }
 
     /// Gathers until a batch is worth sending; tells whether more may come.
@@ -137,23 +188,24 @@ impl Publisher {
     }
 
     /// Pieces of one message that wait together become one piece.
-    fn add(&mut self, event: Written) {
-        if self.bytes > WAITING_BYTES {
-            self.dropped = self.dropped.saturating_add(1);
-            return;
-        }
-        let (event_type, payload) = bounded(event);
+    fn add(&mut self, (event_type, payload): Written) {
+        self.bytes += weight(&payload);
         if let Some(piece) = partial(&event_type, &payload)
             && let Some((last_type, last)) = self.batch.last_mut()
-            && partial(last_type, last).is_some_and(|text| text.len() + piece.len() < LONGEST / 2)
+            && let Some(before) = partial(last_type, last)
+            && before.len() + piece.len() < LONGEST / 2
         {
-            let joined = [partial(last_type, last).unwrap_or_default(), piece].concat();
-            self.bytes += piece.len();
+            let joined = [before, piece].concat();
             *last = json!({"phase": "partial_text", "text": joined});
             return;
         }
-        self.bytes += 64 + payload_bytes(&payload);
         self.batch.push((event_type, payload));
+    }
+
+    /// The batch is dealt with, one way or the other.
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.shared.waiting.fetch_sub(std::mem::take(&mut self.bytes), Relaxed);
     }
 
     /// Sends the batch, again and again while that may help. What is refused for good is dropped and said.
@@ -168,15 +220,11 @@ impl Publisher {
                 },
             };
             match sent {
-                Ok(()) => {
-                    self.batch.clear();
-                    self.bytes = 0;
-                }
+                Ok(()) => self.clear(),
                 Err(error) if !error.is_transient() => {
                     warn!(run = %self.run, %error, lost = self.batch.len(), "Events of a run were refused");
-                    self.dropped += self.batch.len() as u64;
-                    self.batch.clear();
-                    self.bytes = 0;
+                    self.refused = self.refused.saturating_add(count(&self.batch));
+                    self.clear();
                 }
                 Err(error) => {
                     let pause = backoff.ceiling_step().max(error.retry_after().unwrap_or_default());
@@ -191,10 +239,9 @@ impl Publisher {
     }
 
     async fn send(&mut self) -> Result<(), BackendError> {
-        if self.dropped > 0 {
-            let told = json!({"phase": "events_dropped", "dropped": self.dropped});
-            self.batch.push(("run_progress".to_owned(), told));
-            self.dropped = 0;
+        if self.refused > 0 {
+            let refused = std::mem::take(&mut self.refused);
+            self.batch.insert(0, gap(refused));
         }
         // Somebody else may write events of this run too; twice in a row nobody takes our numbers.
         for _try in 0..5 {
@@ -243,18 +290,24 @@ fn partial<'a>(event_type: &str, payload: &'a Value) -> Option<&'a str> {
     None
 }
 
-fn payload_bytes(payload: &Value) -> usize {
-    match payload {
+/// About what a payload takes in memory.
+fn weight(payload: &Value) -> usize {
+    let inside = match payload {
         Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(payload_bytes).sum(),
-        Value::Object(members) => members.iter().map(|(key, item)| key.len() + payload_bytes(item)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-    }
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, item)| OVERHEAD + key.len() + weight(item))
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    OVERHEAD + inside
 }
 
-/// An oversized payload goes as a piece of its JSON.
+/// As every database takes it; an oversized payload goes as a piece of its JSON.
 fn bounded((event_type, payload): Written) -> Written {
-    if payload_bytes(&payload) * 6 < LONGEST {
+    let payload = storable(payload);
+    if weight(&payload) * 6 < LONGEST {
         return (event_type, payload);
     }
     let text = payload.to_string();

@@ -2,13 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
+use super::events::gap;
 use super::metadata;
 use super::target::Target;
 use crate::domain::clock;
 use crate::domain::job::{JobOutcome, JobStatus};
-use crate::domain::run::{Answer, FailureKind, RunClose, RunFailure, RunFinal, error_envelope};
+use crate::domain::run::{Answer, RunClose, RunFailure, RunFinal, error_envelope};
+use crate::domain::text::{storable, storable_members, storable_text};
 use crate::job::agent::{How, Report};
+use crate::job::handler::agents::unusable;
 use crate::provider::ProviderId;
+use crate::provider::cause::Cause;
 
 /// Bytes of stderr that go with a run.
 const STDERR: usize = 64 * 1024;
@@ -37,8 +41,8 @@ impl Stopped {
     }
 }
 
-/// The end of a run that was at work.
-pub(super) fn of_report(target: &Target, report: &Report, stopped: Option<&Stopped>) -> JobOutcome {
+/// The end of a run that was at work. Events that are `lost` are told of with the end, which is told until it is known.
+pub(super) fn of_report(target: &Target, report: &Report, lost: u64, stopped: Option<&Stopped>) -> JobOutcome {
     let at = clock::now();
     let duration = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
     let (status, text) = match (stopped, &report.answer) {
@@ -53,7 +57,8 @@ pub(super) fn of_report(target: &Target, report: &Report, stopped: Option<&Stopp
         (Ok(answer), JobStatus::Completed) => Some(envelope(answer)),
         (Ok(_) | Err(_), _) => None,
     };
-    let events = match (stopped, &text) {
+    let mut events: Vec<_> = (lost > 0).then(|| gap(lost)).into_iter().collect();
+    events.extend(match (stopped, &text) {
         (Some(stopped), _) => cancelled_events(stopped, Some(duration)),
         (None, Some(reason)) => vec![event(
             "run_failed",
@@ -63,7 +68,7 @@ pub(super) fn of_report(target: &Target, report: &Report, stopped: Option<&Stopp
             "run_completed",
             json!({"duration_ms": duration, "parse_error": null, "retry_count": report.retries.len()}),
         )],
-    };
+    });
     let end = RunFinal {
         subagent_id: target.subagent_id.clone(),
         run_id: target.run_id.clone(),
@@ -103,7 +108,7 @@ pub(super) fn not_started(target: &Target, message: &str) -> JobOutcome {
     let events = vec![event("run_failed", payload)];
     let end = ended_early(target, JobStatus::Failed, message, metadata::of_start(target), events);
     let about = [("subagent_id", Value::from(target.subagent_id.as_str()))];
-    JobOutcome::failed(message, about).closing(RunClose::Ended(Box::new(end)))
+    JobOutcome::failed(message, about).closing(close(end))
 }
 
 fn ended_early(
@@ -127,6 +132,23 @@ fn ended_early(
     }
 }
 
+/// What is told of the end, as every database takes it.
+fn close(end: RunFinal) -> RunClose {
+    RunClose::Ended(Box::new(RunFinal {
+        output: end.output.map(storable),
+        failure_output: end.failure_output.map(storable),
+        final_error: end.final_error.map(storable_text),
+        stderr: storable_text(end.stderr),
+        metadata_patch: storable_members(end.metadata_patch),
+        events: end
+            .events
+            .into_iter()
+            .map(|(event_type, payload)| (event_type, storable(payload)))
+            .collect(),
+        ..end
+    }))
+}
+
 /// A cancelled run is a job well done, unless it was the daemon's own stop that cancelled it.
 fn outcome(target: &Target, end: RunFinal, stopped: Option<&Stopped>) -> JobOutcome {
     let mut fields = Map::new();
@@ -141,7 +163,7 @@ fn outcome(target: &Target, end: RunFinal, stopped: Option<&Stopped>) -> JobOutc
     fields.insert("error".to_owned(), Value::from(end.final_error.clone()));
     let error = end.final_error.clone().unwrap_or_default();
     let failed = end.final_status == JobStatus::Failed;
-    let close = RunClose::Ended(Box::new(end));
+    let close = close(end);
     match stopped {
         Some(Stopped::Shutdown(why)) => {
             fields.insert("message".to_owned(), Value::from(why.as_str()));
@@ -199,26 +221,16 @@ fn envelope(answer: &Answer) -> Value {
     envelope
 }
 
-/// The provider's own words, with the next step where it is the provider's trouble and not the request's.
+/// The provider's own words, with the cause and the next step where it is the provider's trouble and not the request's.
 fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String {
-    let label = provider.label();
-    let message = &failure.message;
-    match failure.kind {
-        FailureKind::Authentication => {
-            format!("{label} is not logged in on this host. Run \"gateway doctor\" there. Details: {message}")
-        }
-        FailureKind::Quota => format!("{label} is over its quota. Try later, or another provider. Details: {message}"),
-        FailureKind::Crash if how == How::NotStarted => {
-            format!("{label} could not be started. Run \"gateway doctor\" on the host. Details: {message}")
-        }
-        FailureKind::Capacity
-        | FailureKind::Network
-        | FailureKind::Model
-        | FailureKind::Request
-        | FailureKind::Session
-        | FailureKind::Answer
-        | FailureKind::Limit
-        | FailureKind::Crash => format!("{label}: {message}"),
+    let (label, message) = (provider.label(), &failure.message);
+    if how == How::NotStarted {
+        return unusable(provider, message);
+    }
+    let cause = Cause::of_failure(failure.kind);
+    match cause.fix(provider) {
+        Some(fix) => format!("{label} {}. {fix}", cause.tell(message)),
+        None => format!("{label}: {message}"),
     }
 }
 
@@ -226,6 +238,5 @@ fn stderr(report: &Report) -> String {
     let bytes = report.process.as_ref().map(|process| process.stderr.bytes.as_slice());
     let bytes = bytes.unwrap_or_default();
     let last = bytes.len().saturating_sub(STDERR);
-    let text = String::from_utf8_lossy(bytes.get(last..).unwrap_or_default());
-    text.replace('\0', "\\0")
+    String::from_utf8_lossy(bytes.get(last..).unwrap_or_default()).into_owned()
 }

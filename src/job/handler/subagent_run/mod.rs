@@ -27,7 +27,7 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
-use crate::job::handler::agents::{equip, found, verdict};
+use crate::job::handler::agents::{equip, found, unusable, verdict};
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -58,11 +58,11 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match turn(&target, job, cx, finding) {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
-            let report = watched(&target, &turn, cx, life, &working.stop.token).await;
+            let (report, lost) = watched(&target, &turn, cx, life, &working.stop.token).await;
             if let Some(verdict) = verdict(&report) {
                 cx.providers.judge(target.provider, &verdict, witness(job, &target));
             }
-            finish::of_report(&target, &report, stopped(&working.stop, life).as_ref())
+            finish::of_report(&target, &report, lost, stopped(&working.stop, life).as_ref())
         }
     }
 }
@@ -198,6 +198,11 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
     if let FullControl::Denied(why) = &target.full_control {
         return Err(why.clone());
     }
+    let version = finding.version.map_err(|why| unusable(target.provider, &why))?;
+    let full = target.full_control == FullControl::Granted;
+    if full && let Some(lacking) = finding.features.lacks_elevation(target.provider) {
+        return Err(lacking.to_owned());
+    }
     let config = Config(&target.config);
     let resume = config.resume();
     let session = target.metadata.get("session_id").and_then(Value::as_str);
@@ -211,14 +216,14 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
         provider: target.provider,
         prompt: &target.prompt,
         resume: resume.as_deref().or(session),
-        full: target.full_control == FullControl::Granted,
+        full,
         root: equipment.root,
     };
     Ok(Turn {
         provider: target.provider,
         command: finding.command,
         features: finding.features,
-        version: Some(finding.version?),
+        version: Some(version),
         request: config.request(&ask),
         place: vec![
             PLACE.to_owned(),
@@ -233,16 +238,22 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
     })
 }
 
-/// Runs the agent and sends what happens, side by side; every event is on its way before the end is told.
-async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, stop: &CancellationToken) -> Report {
+/// Runs the agent and sends what happens, side by side; every event is on its way before the end is told. With the
+/// report comes the number of events that could not be delivered.
+async fn watched(
+    target: &Target,
+    turn: &Turn,
+    cx: &Context,
+    life: &JobLife,
+    stop: &CancellationToken,
+) -> (Report, u64) {
     let (mut inlet, publisher) = events::pipe(&cx.runs, &target.run_id, &target.subagent_id);
     inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
     let running = async {
         let mut watch = Watch { inlet, life };
         cx.agents.run(turn, stop, &mut watch).await
     };
-    let (report, ()) = tokio::join!(running, publisher.run());
-    report
+    tokio::join!(running, publisher.run())
 }
 
 struct Watch<'a> {

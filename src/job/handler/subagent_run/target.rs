@@ -14,7 +14,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::job::Job;
-use crate::job::handler::agents::is_ready_here;
+use crate::job::handler::agents::looked_at;
 use crate::job::handler::{Context, JobLife};
 use crate::job::policy::{self, Fact, GatewayFacts};
 use crate::provider::ProviderId;
@@ -94,7 +94,7 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
     let config = members(&row, "config");
     let gateway = admitted(provider, cx, life).await;
     let gateway = gateway.map_err(|why| Refused::fail(why.to_string(), about()))?;
-    let full_control = full_control(Config(&config), provider, &gateway, cx);
+    let full_control = full_control(Config(&config), &gateway, cx);
     let run_id = run_id(asked_run.as_deref(), &input)?;
     let mut target = Target {
         subagent_id: id,
@@ -197,17 +197,21 @@ async fn admitted(provider: ProviderId, cx: &Context, life: &JobLife) -> Result<
         Fact::read(&facts.gateway, GatewayFacts::from_row)
     });
     match policy::model_execution(gateway.clone(), cx.backend.server_time()) {
-        // What the control plane knows about this host came from this host, some heartbeats ago.
+        // What the control plane knows about this host came from this host, some heartbeats ago. It may be mended
+        // meanwhile, and if it is not the attempt says what is wrong.
         Err(refusal @ policy::Refusal::NoModels { .. }) => match gateway {
-            Fact::Present(facts) if is_ready_here(&cx.providers, provider).await => Ok(facts),
-            Fact::Present(_) | Fact::Absent | Fact::Unavailable => Err(refusal),
+            Fact::Present(facts) => {
+                looked_at(&cx.providers, provider).await;
+                Ok(facts)
+            }
+            Fact::Absent | Fact::Unavailable => Err(refusal),
         },
         decided => decided,
     }
 }
 
-/// Team, host, then provider: the first that says no is named.
-fn full_control(config: Config<'_>, provider: ProviderId, gateway: &GatewayFacts, cx: &Context) -> FullControl {
+/// Team, then host: the first that says no is named. The provider is asked when its program is found.
+fn full_control(config: Config<'_>, gateway: &GatewayFacts, cx: &Context) -> FullControl {
     if !config.wants_full_control() {
         return FullControl::NotAsked;
     }
@@ -217,12 +221,7 @@ fn full_control(config: Config<'_>, provider: ProviderId, gateway: &GatewayFacts
     if !cx.install_full_control.enabled() {
         return FullControl::Denied(policy::Refusal::HostDisabled.to_string());
     }
-    let picture = cx.providers.picture();
-    let lacking = picture.finding(provider).map_or_else(
-        || Some("Gateway elevated provider mode is unavailable.".to_owned()),
-        |finding| finding.features.lacks_elevation(provider).map(str::to_owned),
-    );
-    lacking.map_or(FullControl::Granted, FullControl::Denied)
+    FullControl::Granted
 }
 
 /// The payload's, else the input's, else a new one. Any UUID counts, whatever its version.
