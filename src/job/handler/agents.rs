@@ -93,10 +93,15 @@ pub(super) async fn found(providers: &Providers, provider: ProviderId) -> Findin
 /// Whether the provider can be used as far as this host knows, once it was looked at; right after a start the control
 /// plane does not know yet.
 pub(super) async fn is_ready_here(providers: &Providers, provider: ProviderId) -> bool {
+    first_look(providers, provider).await;
+    capability::is_ready(&providers.picture().block(provider))
+}
+
+/// Waits until the provider was looked at once, but not for ever.
+pub(super) async fn first_look(providers: &Providers, provider: ProviderId) {
     let mut picture = providers.watch();
     let looked = picture.wait_for(|picture| picture.finding(provider).is_some());
     drop(timeout(FIRST_LOOK, looked).await);
-    capability::is_ready(&providers.picture().block(provider))
 }
 
 /// What a run says about its provider, if anything.

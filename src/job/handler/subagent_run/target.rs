@@ -14,7 +14,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::job::Job;
-use crate::job::handler::agents::is_ready_here;
+use crate::job::handler::agents::{first_look, is_ready_here};
 use crate::job::handler::{Context, JobLife};
 use crate::job::policy::{self, Fact, GatewayFacts};
 use crate::provider::ProviderId;
@@ -94,6 +94,8 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
     let config = members(&row, "config");
     let gateway = admitted(provider, cx, life).await;
     let gateway = gateway.map_err(|why| Refused::fail(why.to_string(), about()))?;
+    // Right after a start nobody knows yet what the CLI can do.
+    first_look(&cx.providers, provider).await;
     let full_control = full_control(Config(&config), provider, &gateway, cx);
     let run_id = run_id(asked_run.as_deref(), &input)?;
     let mut target = Target {
