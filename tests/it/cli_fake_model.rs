@@ -144,7 +144,7 @@ fn shell(script: &str, home: &Path) -> Command {
         .args(["-c", script])
         .env_clear()
         .env("HOME", home)
-        .env("PATH", clis::path())
+        .env("PATH", clis::path(&clis::bin()))
         .current_dir(home)
         .stdin(Stdio::null())
         .kill_on_drop(true);

@@ -1,171 +1,207 @@
 //! Turns of agents through everything: command line, control plane, daemon, the real agent CLIs, a scripted model.
 
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::ChildStdout;
 
-use crate::support::clis;
-use crate::support::eventually::eventually;
-use crate::support::fake_model::FakeModel;
-use crate::support::sandbox::Sandbox;
+use crate::support::eventually::PATIENCE;
+use crate::support::home::Done;
+use crate::support::rows::{JOB, METADATA, has_all};
+use crate::support::stage::{Event, Stage};
 
-/// A home with control plane and daemon, whose agent CLIs talk to a scripted model.
-struct Stage {
-    sandbox: Sandbox,
-    model: FakeModel,
+/// An agent and what differs in what people see of it.
+struct Agent {
+    word: &'static str,
+    label: &'static str,
+    wire: &'static str,
+    /// One that it does not look for by asking another.
+    model: &'static str,
+    /// Whether it says what it cost.
+    costs: bool,
 }
 
-impl Stage {
-    async fn new(provider: &str) -> Self {
-        let model = FakeModel::start().await;
-        let mut sandbox = Sandbox::new();
-        sandbox.set_env("PATH", clis::path().to_str().unwrap());
-        sandbox.run(&["up", "--detach", "--full-control"]).await.ok();
-        let set = ["providers", "set", provider, "--base-url", &model.url(), "--allow-root"];
-        sandbox.run(&set).await.ok();
-        Self { sandbox, model }
-    }
-
-    /// A turn that is to be answered; the document of `gateway run --json`.
-    async fn turn(&self, words: &[&str]) -> Value {
-        self.sandbox.json(&[&["run", "--json"], words].concat()).await
-    }
-
-    /// The events of a run, in their order.
-    async fn events(&self, run: &Value) -> Vec<(i64, String, Value)> {
-        let run = run["run_id"].as_str().unwrap();
-        let path = format!("/rest/v1/subagent_run_events?run_id=eq.{run}&order=sequence.asc");
-        let rows = self.sandbox.get(&path).await;
-        let event = |row: &Value| {
-            let word = row["event_type"].as_str().unwrap().to_owned();
-            (row["sequence"].as_i64().unwrap(), word, row["payload"].clone())
-        };
-        rows.as_array().unwrap().iter().map(event).collect()
-    }
+/// Waits until a text was printed.
+async fn until_printed(stdout: &mut ChildStdout, text: &str) -> String {
+    let mut seen = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            assert_ne!(stdout.read_buf(&mut seen).await.unwrap(), 0, "{seen:?}");
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap();
+    String::from_utf8(seen).unwrap()
 }
 
-async fn two_turns(provider: &str) {
-    let stage = Stage::new(provider).await;
-    let first = stage.turn(&["--provider", provider, "hello there"]).await;
-    assert_eq!(
-        (&first["status"], &first["content"]),
-        (&json!("completed"), &json!("fake(1): hello there")),
-        "{first}"
-    );
-    let second = stage.turn(&["--resume", "and more"]).await;
-    assert_eq!(
-        (&second["status"], &second["content"]),
-        (&json!("completed"), &json!("fake(2): and more")),
-        "{second}"
-    );
-    assert_eq!(
-        (&second["session_id"], &second["subagent_id"]),
-        (&first["session_id"], &first["subagent_id"])
-    );
+/// A turn that a person watches: its text is there while the tool is still at work.
+async fn watched(stage: &Stage, agent: &Agent) -> Done {
+    let dir = stage.workspace("project").await;
+    let script = "[[note:Looking around.]] [[tool:bash until [ -e go ]; do sleep 0.05; done; echo one; echo two]] \
+        [[say:Done here.]]";
+    let asked = ["run", "--provider", agent.word, "--model", agent.model];
+    let place = ["--full-control", "--cwd", dir.to_str().unwrap(), script];
+    let mut run = stage.sandbox.start(&[&asked[..], &place].concat());
+    let mut stdout = run.stdout.take().unwrap();
+    let mut printed = until_printed(&mut stdout, "Looking around.").await;
+    assert_eq!(stage.job_at_work().await["job_type"], "subagent_run");
+    stage.file("project/go", "");
+    stdout.read_to_string(&mut printed).await.unwrap();
+    let mut done = Done::from(run.wait_with_output().await.unwrap()).ok();
+    done.stdout = printed;
+    assert_eq!(done.stdout, "Looking around.\nDone here.\n", "{done:?}");
+    done
+}
 
-    let events = stage.events(&first).await;
-    let words: Vec<&str> = events.iter().map(|(_, word, _)| word.as_str()).collect();
-    assert_eq!(
-        (words.first(), words.last()),
-        (Some(&"run_started"), Some(&"run_completed")),
-        "{words:?}"
+/// Whether there is one line about the tool, one about its result, and the summary.
+fn told(done: &Done, agent: &Agent) {
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    let calls = lines.iter().filter(|line| line.starts_with("> ")).count();
+    assert_eq!(calls, 1, "{done:?}");
+    let summary = [
+        "  one  (+1 line)",
+        &format!("OK {} answered in ", agent.label),
+        "  Tokens: 200 in, ",
+        "  Next: gateway run --resume PROMPT",
+    ]
+    .map(str::to_owned);
+    for part in summary {
+        assert!(lines.iter().any(|line| line.starts_with(&part)), "{part}: {done:?}");
+    }
+    assert_eq!(lines.iter().any(|line| line.starts_with("  Cost: $")), agent.costs);
+}
+
+/// The rows that a turn leaves.
+async fn rows_are_whole(stage: &Stage, agent: &Agent, turn: &Value) {
+    let id = turn["job_id"].as_str().unwrap();
+    let job = stage.sandbox.json(&["job", "show", id, "--json"]).await;
+    has_all(&job, JOB);
+    has_all(&job["result"], &["subagent_id", "status", "output", "error"]);
+    has_all(
+        &job["debug"],
+        &["ingress", "received_at", "claimed_at", "started_at", "finished_at"],
     );
+    assert_eq!(
+        (
+            &job["status"],
+            &job["error"],
+            &job["result"]["status"],
+            &job["result"]["error"]
+        ),
+        (&json!("completed"), &Value::Null, &json!("completed"), &Value::Null)
+    );
+    let output = json!({"schema_version": 1, "content": turn["content"], "content_type": "markdown"});
+    let run = stage.row("subagent_runs", &turn["run_id"]).await;
+    let subagent = stage.row("subagents", &turn["subagent_id"]).await;
+    assert_eq!(
+        (&job["result"]["output"], &run["output"], &subagent["output"]),
+        (&output, &output, &output)
+    );
+    has_all(&run["metadata"], METADATA);
+    assert_eq!(
+        (
+            &run["metadata"]["adapter_id"],
+            &run["metadata"]["retry_max_attempts"],
+            &run["metadata"]["output_format"]
+        ),
+        (&json!(agent.wire), &json!(3), &json!("text"))
+    );
+    let command = run["metadata"]["command"].as_str().unwrap();
     assert!(
-        events.iter().zip(0..).all(|((sequence, ..), at)| *sequence == at),
-        "{events:?}"
+        command.starts_with(agent.word) || command.contains(&format!("/{} ", agent.word)),
+        "{command}"
     );
-    let said = events
+    assert!(!command.contains("third"), "the prompt is no argument: {command}");
+}
+
+fn in_order(events: &[Event], answer: &str) {
+    let words: Vec<&str> = events.iter().map(|event| event.word.as_str()).collect();
+    let ends = (words.first(), words.last());
+    assert_eq!(ends, (Some(&"run_started"), Some(&"run_completed")), "{words:?}");
+    let said = events.iter().find(|event| event.word == "message");
+    assert_eq!(said.unwrap().payload["content"], answer);
+}
+
+async fn watched_and_resumed(agent: &Agent) {
+    let stage = Stage::new(&[agent.word]).await;
+    told(&watched(&stage, agent).await, agent);
+
+    let again = stage.sandbox.run(&["run", "--resume", "second"]).await.ok();
+    assert_eq!(again.stdout, "fake(2): second\n");
+    let subagent = stage.rows("subagents", "").await.remove(0);
+    let goes_on = format!(
+        "Going on with {}, turn 2 of subagent {}\n",
+        agent.label,
+        subagent["id"].as_str().unwrap()
+    );
+    for part in [
+        goes_on.as_str(),
+        "  Session: the same as before\n",
+        "  Tokens: 200 in, ",
+    ] {
+        assert!(again.stderr.contains(part), "{part}: {again:?}");
+    }
+
+    let third = stage.turn(&["--resume", "third"]).await;
+    assert_eq!(
+        (&third["content"], &third["resumed"]),
+        (&json!("fake(3): third"), &json!(true))
+    );
+    assert_eq!(
+        (&third["run_sequence"], &third["subagent_id"]),
+        (&json!(3), &subagent["id"])
+    );
+    assert_eq!(third["usage"]["input_tokens"], 300, "of this turn alone: {third}");
+    let runs = stage.rows("subagent_runs", "order=run_sequence.asc").await;
+    let costs: Vec<_> = runs
         .iter()
-        .find(|(_, word, _)| word == "message")
-        .expect("the answer is an event");
-    assert_eq!(said.2["content"], "fake(1): hello there");
+        .map(|run| run["metadata"]["total_cost_usd"].as_f64())
+        .collect();
+    if agent.costs {
+        assert!(
+            costs[2] < Some(costs[0].unwrap() + costs[1].unwrap()),
+            "of this turn alone: {costs:?}"
+        );
+    }
     assert!(
-        stage
-            .model
-            .asked()
-            .iter()
-            .any(|asked| asked.user.concat().contains("hello there"))
+        runs.iter()
+            .all(|run| run["metadata"]["session_id"] == third["session_id"]),
+        "{runs:?}"
     );
+    rows_are_whole(&stage, agent, &third).await;
+    in_order(&stage.events(&third["run_id"]).await, "fake(3): third");
 }
 
 #[tokio::test]
-async fn claude_goes_on_with_its_session() {
-    two_turns("claude").await;
+async fn claude_is_watched_and_goes_on_with_its_session() {
+    let agent = Agent {
+        word: "claude",
+        label: "Claude",
+        wire: "claude_code",
+        model: "sonnet",
+        costs: true,
+    };
+    watched_and_resumed(&agent).await;
 }
 
 #[tokio::test]
-async fn codex_goes_on_with_its_session() {
-    two_turns("codex").await;
+async fn codex_is_watched_and_goes_on_with_its_session() {
+    let agent = Agent {
+        word: "codex",
+        label: "Codex",
+        wire: "codex",
+        model: "gpt-5.5",
+        costs: false,
+    };
+    watched_and_resumed(&agent).await;
 }
 
 #[tokio::test]
-async fn gemini_goes_on_with_its_session() {
-    two_turns("gemini").await;
-}
-
-/// Cancelled by a job while text streams: final at once, and nothing of the agent is left.
-async fn cancelled(provider: &str) {
-    let stage = Stage::new(provider).await;
-    let mut run = stage.sandbox.start(&[
-        "run",
-        "--provider",
-        provider,
-        "[[slow:2]] [[say:one two three four five six seven eight]]",
-    ]);
-    eventually("the model to be asked", || async {
-        (!stage.model.asked().is_empty()).then_some(())
-    })
-    .await;
-    let subagents = stage.sandbox.get("/rest/v1/subagents").await;
-    let cancel = json!({"subagent_id": subagents[0]["id"], "reason": "enough"}).to_string();
-    let gateway = stage.sandbox.gateway_id().await;
-    let submit = [
-        "job",
-        "submit",
-        "--type",
-        "subagent_cancel",
-        "--gateway",
-        &gateway,
-        "--payload",
-        &cancel,
-    ];
-    stage.sandbox.run(&submit).await.ok();
-    let ended = eventually("the run to end", || async {
-        let runs = stage.sandbox.get("/rest/v1/subagent_runs").await;
-        (runs[0]["status"] != "running").then(|| runs[0].clone())
-    })
-    .await;
-    assert_eq!(
-        (&ended["status"], &ended["error"]),
-        (&json!("cancelled"), &json!("enough"))
-    );
-    assert_eq!(stage.sandbox.get("/rest/v1/subagents").await[0]["status"], "cancelled");
-    assert_eq!(run.wait().await.unwrap().code(), Some(1));
-    let mark = format!(
-        "GATEWAY_JOB_ID={}",
-        stage
-            .sandbox
-            .get("/rest/v1/gateway_jobs?job_type=eq.subagent_run")
-            .await[0]["id"]
-            .as_str()
-            .unwrap()
-    );
-    assert_eq!(
-        crate::support::process_list::with_variable(&mark),
-        [],
-        "something of the agent is left"
-    );
-}
-
-#[tokio::test]
-async fn a_cancelled_claude_leaves_nothing_running() {
-    cancelled("claude").await;
-}
-
-#[tokio::test]
-async fn a_cancelled_codex_leaves_nothing_running() {
-    cancelled("codex").await;
-}
-
-#[tokio::test]
-async fn a_cancelled_gemini_leaves_nothing_running() {
-    cancelled("gemini").await;
+async fn gemini_is_watched_and_goes_on_with_its_session() {
+    let agent = Agent {
+        word: "gemini",
+        label: "Gemini",
+        wire: "gemini",
+        model: "gemini-2.5-flash",
+        costs: false,
+    };
+    watched_and_resumed(&agent).await;
 }

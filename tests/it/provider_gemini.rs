@@ -76,14 +76,14 @@ fn a_success_in_which_nothing_was_said_is_a_failure() {
 /// Trap 2: SIGTERM ends it with exit code 0 and no result; a prompt of 8 MiB does, too.
 #[test]
 fn an_end_without_a_result_is_a_failure() {
-    for name in ["terminated", "too_long"] {
+    let unasked = "Gemini ended without asking its model; the prompt is probably too long for the model";
+    for (name, failure) in [
+        ("terminated", (FailureKind::Crash, "Gemini ended without a result")),
+        ("too_long", (FailureKind::Limit, unasked)),
+    ] {
         let run = replayed(name, &asked());
         assert_eq!(Recordings::of("gemini").ends[name].exit, 0);
-        assert_eq!(
-            run.outcome(),
-            Err((FailureKind::Crash, "Gemini ended without a result")),
-            "{name}"
-        );
+        assert_eq!(run.outcome(), Err(failure), "{name}");
     }
 }
 

@@ -108,8 +108,25 @@ fn read_payload(argument: Option<&str>) -> Result<Map<String, Value>, CliError> 
         })?,
         None => argument.to_owned(),
     };
-    serde_json::from_str(&text)
-        .map_err(|error| CliError::usage("The payload is no JSON object.").detail(error.to_string()))
+    let payload: Map<String, Value> = serde_json::from_str(&text)
+        .map_err(|error| CliError::usage("The payload is no JSON object.").detail(error.to_string()))?;
+    match payload.iter().find(|(_, value)| holds_nul(value)) {
+        Some((name, _)) => Err(CliError::usage("The payload cannot be sent.").detail(format!(
+            "`{name}` holds a NUL character, which no agent reads and no database stores"
+        ))),
+        None => Ok(payload),
+    }
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 async fn fill_shell_payload(

@@ -303,6 +303,7 @@ impl Run<'_> {
             metadata: end.metadata,
             process,
             retries: self.retries,
+            max_attempts: self.turn.retry.attempts,
             duration: self.began.elapsed(),
         }
     }

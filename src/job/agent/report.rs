@@ -160,6 +160,8 @@ pub struct Report {
     pub process: Option<Process>,
     /// Why it was tried again, each time.
     pub retries: Vec<Reason>,
+    /// How often it might have been tried altogether.
+    pub max_attempts: u32,
     /// The whole run, with every attempt and pause.
     pub duration: Duration,
 }

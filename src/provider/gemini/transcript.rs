@@ -51,7 +51,7 @@ pub(crate) struct Found {
     /// A line that may have been part of the answer could not be read.
     pub(crate) lost: bool,
     /// Whether the prompt, which comes back as the first message, was seen.
-    echoed: bool,
+    pub(crate) echoed: bool,
     /// Names of the tools whose answer is awaited.
     open: BTreeMap<String, String>,
 }

@@ -50,10 +50,14 @@ fn nothing_said(found: &Found) -> RunFailure {
         .and_then(|stats| stats.get("total_tokens"))
         .and_then(Value::as_u64);
     if tokens == Some(0) {
-        let why = "Gemini ended without asking its model; the prompt is probably too long for the model";
-        return RunFailure::new(FailureKind::Limit, why);
+        return unasked();
     }
     RunFailure::new(FailureKind::Answer, "Gemini ended without an answer")
+}
+
+fn unasked() -> RunFailure {
+    let why = "Gemini ended without asking its model; the prompt is probably too long for the model";
+    RunFailure::new(FailureKind::Limit, why)
 }
 
 fn failure(error: &str, facts: &Ended<'_>) -> RunFailure {
@@ -73,6 +77,10 @@ fn failure(error: &str, facts: &Ended<'_>) -> RunFailure {
 fn without_result(found: &Found, facts: &Ended<'_>) -> RunFailure {
     if let Some(signal) = facts.signal {
         return RunFailure::new(FailureKind::Crash, format!("Gemini was ended by signal {signal}"));
+    }
+    if facts.exit_code == Some(0) && found.session.is_some() && !found.echoed {
+        // Not even the prompt came back whole: it is cut off where stdout is a pipe.
+        return unasked();
     }
     let stderr = String::from_utf8_lossy(facts.stderr);
     let error = found

@@ -113,7 +113,7 @@ impl Agent {
         command
             .env_clear()
             .env("HOME", self.home.path())
-            .env("PATH", clis::path())
+            .env("PATH", clis::path(&clis::bin()))
             .env("TMPDIR", self.home.path().join("tmp"))
             .env("TERM", "dumb")
             .current_dir(self.work())

@@ -18,15 +18,23 @@ pub(crate) fn gemini() -> PathBuf {
     program("gemini")
 }
 
-/// `PATH` with the CLIs, and the Node that Gemini needs, first.
+/// `PATH` with that directory of programs first.
 #[expect(
     clippy::disallowed_methods,
     reason = "tests take the rest from their own environment"
 )]
-pub(crate) fn path() -> OsString {
+pub(crate) fn path(bin: &Path) -> OsString {
     let rest = std::env::var("PATH").unwrap();
-    let dirs = std::iter::once(bin()).chain(std::env::split_paths(&rest));
+    let dirs = std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&rest));
     std::env::join_paths(dirs).unwrap()
+}
+
+/// Makes a directory with those CLIs alone, and the Node that Gemini needs.
+pub(crate) fn link(dir: &Path, names: &[&str]) {
+    std::fs::create_dir(dir).unwrap();
+    for name in names.iter().chain(&["node"]) {
+        std::os::unix::fs::symlink(program(name), dir.join(name)).unwrap();
+    }
 }
 
 /// A temporary directory that is not below `/tmp`: there Codex does not install its sandbox helper.
@@ -34,7 +42,8 @@ pub(crate) fn dir() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-fn bin() -> PathBuf {
+/// All of them, and the Node that Gemini needs.
+pub(crate) fn bin() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .unwrap()

@@ -7,7 +7,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(20);
 
 /// Polls `probe` until it gives a value, and fails the test after [`PATIENCE`] naming `what` was awaited.
-pub(crate) async fn eventually<T, F, Fut>(what: &str, mut probe: F) -> T
+pub(crate) async fn eventually<T, F, Fut>(what: &str, probe: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    within(PATIENCE, what, probe).await
+}
+
+/// The same under a bound of the product's own.
+pub(crate) async fn within<T, F, Fut>(limit: Duration, what: &str, mut probe: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,
@@ -21,9 +30,9 @@ where
             }
         }
     };
-    tokio::time::timeout(PATIENCE, attempt)
+    tokio::time::timeout(limit, attempt)
         .await
-        .unwrap_or_else(|_| panic!("gave up waiting: {what}"))
+        .unwrap_or_else(|_| panic!("gave up waiting after {limit:?}: {what}"))
 }
 
 #[tokio::test]

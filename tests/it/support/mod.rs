@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
+pub(crate) mod at_work;
 pub(crate) mod clis;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
@@ -14,10 +15,13 @@ pub(crate) mod home;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod process_list;
+pub(crate) mod prompts;
 pub(crate) mod recorder;
 pub(crate) mod replay;
+pub(crate) mod rows;
 pub(crate) mod sandbox;
 pub(crate) mod scripted_server;
 pub(crate) mod stand_in;
+pub(crate) mod stage;
 pub(crate) mod state_dir;
 pub(crate) mod ws;

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::unistd::Pid;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -128,11 +129,21 @@ impl Sandbox {
 
     /// Rows of the control plane of this home, as its operator sees them.
     pub(crate) async fn get(&self, path: &str) -> Value {
+        self.as_operator(Method::GET, path, &Value::Null).await
+    }
+
+    /// A function of the control plane of this home, called by its operator.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
+        self.as_operator(Method::POST, path, body).await
+    }
+
+    async fn as_operator(&self, method: Method, path: &str, body: &Value) -> Value {
         let text = std::fs::read(self.state_dir().join("operator.json")).unwrap();
         let operator: Value = serde_json::from_slice(&text).unwrap();
         let word = |key: &str| operator[key].as_str().unwrap().to_owned();
-        let request = client().get(format!("{}{path}", word("url")));
+        let request = client().request(method, format!("{}{path}", word("url")));
         let request = request.header("apikey", word("anon_key")).bearer_auth(word("token"));
+        let request = if body.is_null() { request } else { request.json(body) };
         let (status, body) = answer(request).await;
         assert_eq!(status, 200, "{body}");
         body

@@ -69,6 +69,15 @@ impl Config<'_> {
         self.text("resume_session_id")
     }
 
+    /// Form of the output, in the words of the wire.
+    pub(super) fn output_format(self) -> &'static str {
+        match self.text("output_format").unwrap_or_default().to_lowercase().as_str() {
+            "text" => "text",
+            "stream-json" | "stream_json" | "stream" => "stream-json",
+            _ => "json",
+        }
+    }
+
     /// The request; its scratch directory is filled in later.
     pub(super) fn request(self, ask: &Ask<'_>) -> RunRequest {
         let append = self.text("append_system_prompt");
@@ -209,6 +218,20 @@ mod tests {
             (found.extras.betas, found.model),
             (vec!["a".to_owned(), "1".to_owned()], None)
         );
+    }
+
+    #[test]
+    fn the_form_of_the_output_has_three_names() {
+        for (word, form) in [
+            (json!(" Text"), "text"),
+            (json!("stream"), "stream-json"),
+            (json!("stream_json"), "stream-json"),
+            (json!("other"), "json"),
+            (json!(null), "json"),
+        ] {
+            let config = json!({"output_format": word});
+            assert_eq!(Config(config.as_object().unwrap()).output_format(), form, "{word}");
+        }
     }
 
     #[test]

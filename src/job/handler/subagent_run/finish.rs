@@ -62,7 +62,7 @@ pub(super) fn of_report(target: &Target, report: &Report, lost: u64, stopped: Op
         (Some(stopped), _) => cancelled_events(stopped, Some(duration)),
         (None, Some(reason)) => vec![event(
             "run_failed",
-            json!({"reason": reason, "duration_ms": duration, "parse_error": null}),
+            json!({"reason": reason, "duration_ms": duration, "parse_error": metadata::parse_error(report)}),
         )],
         (None, None) => vec![event(
             "run_completed",

@@ -2,9 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::config::Config;
 use super::target::{FullControl, Target};
 use crate::domain::clock::wire_time;
 use crate::domain::job::JobStatus;
+use crate::domain::redact;
+use crate::domain::run::FailureKind;
 use crate::job::agent::{How, Report};
 
 /// Where and for whom gateway runs are executed.
@@ -82,6 +85,8 @@ pub(super) fn of_end(
         "model": report.model,
         "usage": report.usage,
         "total_cost_usd": report.cost_usd,
+        "command": command(report),
+        "output_format": Config(&target.config).output_format(),
         "exit_code": process.and_then(|process| process.exit_code),
         "signal": process.and_then(|process| process.signal),
         "duration_ms": u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
@@ -89,9 +94,10 @@ pub(super) fn of_end(
         "stdout_truncated": matches!(report.how, How::TooMuch(_)),
         "stderr_truncated": process.is_some_and(|process| process.stderr.truncated),
         "failure": report.answer.as_ref().err().map(|failure| failure.kind.code()),
-        "parse_error": null,
+        "parse_error": parse_error(report),
         "retry_count": report.retries.len(),
         "retry_reasons": report.retries.iter().map(|reason| reason.as_str()).collect::<Vec<_>>(),
+        "retry_max_attempts": report.max_attempts,
         "cancel_run_id": null,
         "cancel_requested_at": null,
         "cancel_reason": reason.filter(|_| cancelled),
@@ -109,6 +115,18 @@ pub(super) fn of_end(
         patch.remove("session_id");
     }
     patch
+}
+
+/// What was started, without secrets; null when it never came to that.
+fn command(report: &Report) -> Option<String> {
+    let command = &report.process.as_ref()?.command;
+    Some(redact::command_line(&command.program, &command.args))
+}
+
+/// What was wrong with an answer that did not have the form asked for.
+pub(super) fn parse_error(report: &Report) -> Option<&str> {
+    let failure = report.answer.as_ref().err()?;
+    (failure.kind == FailureKind::Answer).then_some(failure.message.as_str())
 }
 
 fn full_control(state: &FullControl) -> (bool, bool, Option<&str>) {
