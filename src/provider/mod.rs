@@ -26,6 +26,7 @@ mod flags;
 pub mod gemini;
 pub mod health;
 pub mod home;
+mod lean;
 pub mod plan;
 pub mod probe;
 mod prompt;
