@@ -12,6 +12,7 @@ use crate::cli::output::Details;
 use crate::cli::providers::{self, Examined};
 use crate::cli::status::{enabled, paired_word};
 use crate::domain::clock;
+use crate::provider::ProviderId;
 use crate::state::session::Session;
 
 /// Beyond this a clock is called wrong; jobs still run, because freshness is judged by the server's time.
@@ -206,6 +207,11 @@ fn print_providers(examined: &Examined, cx: &Context) {
         cx.out.line(&line);
     }
     examined.warn_if_none_usable("providers", cx);
+    for look in examined.iter() {
+        if let Some(why) = look.trouble() {
+            warn_of(look.provider, why, cx);
+        }
+    }
     let lines = match providers::doctor_lines(examined, cx) {
         Ok(lines) => lines,
         Err(error) => {
@@ -219,6 +225,17 @@ fn print_providers(examined: &Examined, cx: &Context) {
         let root = if allow_root { "; may act freely as root" } else { "" };
         cx.out.line(&format!("  - {}: {home}{root}", provider.wire()));
     }
+}
+
+/// What a run ended with cannot be seen by a look at the program.
+fn warn_of(provider: ProviderId, why: &str, cx: &Context) {
+    let (label, program) = (provider.label(), provider.program());
+    let mend = format!(
+        "the next run tries again; if it asks for a login, run `{program}` as this account, or `gateway providers set \
+{program} --key-file FILE`"
+    );
+    let details = Details::new().add("Details", why).add("Next", mend);
+    cx.out.warn(&format!("{label}: its last run failed"), &details);
 }
 
 fn print_checks(checks: &[Check], paired: &str, session: Option<&Session>, cx: &Context) {
@@ -246,7 +263,7 @@ fn print_checks(checks: &[Check], paired: &str, session: Option<&Session>, cx: &
 /// Home and root's leave of each provider; null where the settings cannot be read.
 fn settings_document(examined: &Examined, cx: &Context) -> Value {
     let lines = providers::doctor_lines(examined, cx);
-    let entry = |(provider, home, allow_root): (crate::provider::ProviderId, String, bool)| {
+    let entry = |(provider, home, allow_root): (ProviderId, String, bool)| {
         (
             provider.wire().to_owned(),
             json!({"home": home, "allow_root": allow_root}),

@@ -81,10 +81,17 @@ impl Picture {
         self.findings.get(&provider)
     }
 
-    /// Health by provider, to be stored.
+    /// Health by provider.
     #[must_use]
     pub const fn health(&self) -> &BTreeMap<ProviderId, ProviderHealth> {
         &self.health
+    }
+
+    /// Health by the wire's name of the provider.
+    #[must_use]
+    pub fn health_by_name(&self) -> BTreeMap<String, ProviderHealth> {
+        let named = |(provider, health): (&ProviderId, &ProviderHealth)| (provider.wire().to_owned(), health.clone());
+        self.health.iter().map(named).collect()
     }
 
     /// The wire's block of one provider.

@@ -57,7 +57,12 @@ pub fn light(previous: Option<&ProviderHealth>, finding: &Finding, now: Timestam
                 seen.status = HealthStatus::Unhealthy;
                 seen.error.clone_from(&failure.error);
             }
-            None => seen.status = remembered(previous),
+            None => {
+                seen.status = remembered(previous);
+                seen.error = previous
+                    .filter(|_| seen.status == HealthStatus::Unknown)
+                    .and_then(last_failure);
+            }
         },
     }
     seen
@@ -108,6 +113,14 @@ fn remembered(previous: Option<&ProviderHealth>) -> HealthStatus {
     let full = previous.and_then(|health| health.last_full_status).filter(known);
     // An older success says nothing against a newer failure.
     last.or(full.filter(|_| !failed)).unwrap_or(HealthStatus::Unknown)
+}
+
+/// Why the last job failed; known until one succeeds.
+fn last_failure(previous: &ProviderHealth) -> Option<String> {
+    match previous.status {
+        HealthStatus::Unhealthy | HealthStatus::Unknown => previous.error.clone(),
+        HealthStatus::Healthy | HealthStatus::Unavailable => None,
+    }
 }
 
 /// One line, as short as a heartbeat needs it.
@@ -178,11 +191,15 @@ mod tests {
             assert_eq!(health.status, HealthStatus::Unhealthy);
             assert_eq!(health.error.as_deref(), Some("not logged in"));
         }
-        health = light(Some(&health), &present(), at(25));
-        assert_eq!((health.status, health.error.as_deref()), (HealthStatus::Unknown, None));
+        for seconds in [25, 55] {
+            health = light(Some(&health), &present(), at(seconds));
+            let known = (health.status, health.error.as_deref());
+            assert_eq!(known, (HealthStatus::Unknown, Some("not logged in")));
+        }
         assert_eq!(health.last_full_status, Some(HealthStatus::Healthy));
-        let works = judged(Some(&health), &Verdict::Works, at(26));
-        assert_eq!(light(Some(&works), &present(), at(9999)).status, HealthStatus::Healthy);
+        let works = judged(Some(&health), &Verdict::Works, at(56));
+        let later = light(Some(&works), &present(), at(9999));
+        assert_eq!((later.status, later.error), (HealthStatus::Healthy, None));
     }
 
     #[test]

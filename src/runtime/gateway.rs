@@ -197,6 +197,7 @@ impl Gateway {
             hurry: Arc::new(Notify::new()),
             first_beat: CancellationToken::new(),
             install: self.context.install_full_control.clone(),
+            picture: self.context.providers.watch(),
         };
         self.spawn_heartbeat(&lines, notes.clone());
         self.spawn_events(&lines);

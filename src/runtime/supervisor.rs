@@ -13,6 +13,7 @@ use crate::backend::auth::AuthState;
 use crate::domain::clock::{self, wire_time};
 use crate::job::handler::{InstallSwitch, StopReason};
 use crate::job::report::Mail;
+use crate::provider::document::Picture;
 use crate::runtime::heartbeat::Beat;
 use crate::runtime::ingress::{Order, Report};
 use crate::runtime::local_socket::Asked;
@@ -101,6 +102,8 @@ pub struct Lines {
     pub first_beat: CancellationToken,
     /// The host's layer of machine control.
     pub install: InstallSwitch,
+    /// What is known of the providers.
+    pub picture: watch::Receiver<Arc<Picture>>,
 }
 
 /// See the module's head.
@@ -388,6 +391,7 @@ impl Supervisor {
             queued_jobs: count(report.waiting),
             unreported_results: count(*self.lines.unreported.borrow()),
             malformed_rows: report.malformed,
+            providers: self.lines.picture.borrow().health_by_name(),
         }
     }
 }

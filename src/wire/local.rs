@@ -2,7 +2,11 @@
 //!
 //! One JSON line asks, one JSON line answers, then the daemon closes the connection.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::wire::heartbeat::ProviderHealth;
 
 /// Longest line in either direction, in bytes.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -105,4 +109,7 @@ pub struct DaemonStatus {
     pub unreported_results: u32,
     /// Rows and frames that could not be decoded, since the start.
     pub malformed_rows: u64,
+    /// Health of the agent CLIs, by the wire's name; a daemon of an earlier version says nothing of it.
+    #[serde(default)]
+    pub providers: BTreeMap<String, ProviderHealth>,
 }

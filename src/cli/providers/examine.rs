@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::duration::brief;
+use crate::cli::local;
 use crate::cli::output::Details;
 use crate::config::settings::Settings;
 use crate::domain::clock;
@@ -14,25 +16,35 @@ use crate::process::env::ChildEnv;
 use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
 use crate::provider::discovery::Places;
+use crate::provider::health;
 use crate::provider::probe::Prober;
 use crate::provider::remembered::ProbeCache;
 use crate::state::fs::OwnerDir;
 use crate::state::provider_settings::ProviderSettingsFile;
+use crate::wire::heartbeat::ProviderHealth;
 
 /// Characters of an error in a result line.
 const ERROR_CHARS: usize = 120;
 
 /// What was found, in the order of the wire.
 #[derive(Debug)]
-pub(crate) struct Examined(Vec<(ProviderId, Finding, std::time::Duration)>);
+pub(crate) struct Examined(Vec<Look>);
+
+/// A look at one provider.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) provider: ProviderId,
+    pub(crate) finding: Finding,
+    pub(crate) health: ProviderHealth,
+    took: Duration,
+}
 
 /// Examines every provider and prints a line for each.
 pub(crate) async fn examine_and_print(cx: &Context) -> Examined {
     cx.out.info("Validating providers...", &Details::new());
     let examined = examine(cx).await;
-    for (provider, finding, duration) in &examined.0 {
-        cx.out
-            .line(&format!("  {}", result_line(*provider, finding, *duration)));
+    for look in &examined.0 {
+        cx.out.line(&format!("  {}", look.result_line()));
     }
     examined
 }
@@ -41,15 +53,32 @@ pub(crate) async fn examine_and_print(cx: &Context) -> Examined {
 pub(crate) async fn examine(cx: &Context) -> Examined {
     let prober = prober(cx);
     let cache = ProbeCache::default();
-    let look = |provider| {
-        let (prober, cache) = (&prober, &cache);
+    let known = known_health(cx).await;
+    let look = |provider: ProviderId| {
+        let (prober, cache, known) = (&prober, &cache, known.get(provider.wire()));
         async move {
             let began = tokio::time::Instant::now();
             let (finding, _) = prober.examine(provider, cache, clock::now()).await;
-            (provider, finding, began.elapsed())
+            let health = health::light(known, &finding, clock::now());
+            let took = began.elapsed();
+            Look {
+                provider,
+                finding,
+                health,
+                took,
+            }
         }
     };
     Examined(futures_util::future::join_all(ProviderId::ALL.map(look)).await)
+}
+
+/// What a running gateway knows of the providers, by the runs it has seen.
+async fn known_health(cx: &Context) -> BTreeMap<String, ProviderHealth> {
+    match local::status(&cx.paths.socket()).await {
+        Ok(Some(status)) => status.providers,
+        // It is not asked for here how the gateway is.
+        Ok(None) | Err(_) => BTreeMap::new(),
+    }
 }
 
 fn prober(cx: &Context) -> Prober {
@@ -78,13 +107,13 @@ fn named(settings: &Settings) -> BTreeMap<ProviderId, String> {
 
 impl Examined {
     /// Each provider and what was found.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ProviderId, &Finding)> {
-        self.0.iter().map(|(provider, finding, _)| (*provider, finding))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Look> {
+        self.0.iter()
     }
 
     /// Whether any agent CLI can be used.
     pub(crate) fn any_usable(&self) -> bool {
-        self.0.iter().any(|(_, finding, _)| finding.version.is_ok())
+        self.0.iter().any(|look| look.finding.version.is_ok())
     }
 
     /// Shell jobs need none, so this is a warning.
@@ -99,54 +128,54 @@ impl Examined {
 
     /// `  - claude_code: unavailable (...)` for each.
     pub(crate) fn status_lines(&self) -> Vec<String> {
-        let line = |(provider, finding, _): &(ProviderId, Finding, std::time::Duration)| {
-            let error = finding
-                .version
-                .as_ref()
-                .err()
-                .map(|error| format!(" ({})", collapsed(error, 200)));
-            format!(
-                "  - {}: {}{}",
-                provider.wire(),
-                word(finding),
-                error.unwrap_or_default()
-            )
+        let line = |look: &Look| {
+            let error = look.finding.version.as_ref().err();
+            let error = error.map(|error| format!(" ({})", collapsed(error, 200)));
+            let (name, word) = (look.provider.wire(), look.word());
+            format!("  - {name}: {word}{}", error.unwrap_or_default())
         };
         self.0.iter().map(line).collect()
     }
 
     /// For `--json`.
     pub(crate) fn document(&self) -> Value {
-        let entry = |(provider, finding, duration): &(ProviderId, Finding, std::time::Duration)| {
+        let entry = |look: &Look| {
+            let finding = &look.finding;
             let value = json!({
                 "available": finding.version.is_ok(),
                 "command": finding.command,
                 "version": finding.version.as_ref().ok(),
                 "error": finding.version.as_ref().err(),
-                "duration_ms": crate::cli::duration::millis(*duration),
+                "health": look.health,
+                "duration_ms": crate::cli::duration::millis(look.took),
             });
-            (provider.wire().to_owned(), value)
+            (look.provider.wire().to_owned(), value)
         };
         Value::Object(self.0.iter().map(entry).collect())
     }
 }
 
-fn word(finding: &Finding) -> &'static str {
-    if finding.version.is_ok() {
-        "available"
-    } else {
-        "unavailable"
+impl Look {
+    /// Why the last run failed, unless one went well since, or the program is not even there.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        let there = self.finding.version.is_ok();
+        self.health.error.as_deref().filter(|_| there)
     }
-}
 
-fn result_line(provider: ProviderId, finding: &Finding, duration: std::time::Duration) -> String {
-    let mut parts = vec![brief(duration)];
-    match &finding.version {
-        Ok(version) => parts.push(collapsed(version, ERROR_CHARS)),
-        Err(error) => parts.push(collapsed(error, ERROR_CHARS)),
+    const fn word(&self) -> &'static str {
+        if self.finding.version.is_ok() {
+            "available"
+        } else {
+            "unavailable"
+        }
     }
-    parts.retain(|part| !part.is_empty());
-    format!("{}: {} ({})", provider.label(), word(finding), parts.join(" • "))
+
+    fn result_line(&self) -> String {
+        let (Ok(said) | Err(said)) = &self.finding.version;
+        let mut parts = vec![brief(self.took), collapsed(said, ERROR_CHARS)];
+        parts.retain(|part| !part.is_empty());
+        format!("{}: {} ({})", self.provider.label(), self.word(), parts.join(" • "))
+    }
 }
 
 /// White space collapsed, cut to `limit` characters.

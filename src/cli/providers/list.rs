@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::examine::{Examined, examine};
+use super::examine::{Examined, Look, examine};
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
@@ -17,7 +17,7 @@ use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
 use crate::provider::home::Homes;
 use crate::state::provider_settings::{ProviderSettings, ProviderSettingsFile};
-use crate::wire::heartbeat::{HealthStatus, ProviderHealth};
+use crate::wire::heartbeat::HealthStatus;
 
 /// Options of `providers list`.
 #[derive(Debug, Args)]
@@ -31,13 +31,13 @@ pub(super) async fn run(args: &ListArgs, cx: &Context) -> CliResult {
     if args.json.json {
         let entries: Result<serde_json::Map<_, _>, CliError> = examined
             .iter()
-            .map(|(provider, finding)| Ok((provider.wire().to_owned(), owner.document(provider, finding, cx)?)))
+            .map(|look| Ok((look.provider.wire().to_owned(), owner.document(look)?)))
             .collect();
         cx.out.document(&entries?)?;
         return Ok(Exit::OK);
     }
-    for (provider, finding) in examined.iter() {
-        owner.print(provider, finding, cx)?;
+    for look in examined.iter() {
+        owner.print(look, cx)?;
     }
     Ok(Exit::OK)
 }
@@ -53,7 +53,7 @@ pub(crate) fn doctor_lines(examined: &Examined, cx: &Context) -> Result<Vec<(Pro
         };
         Ok((provider, home, settings.allow_root))
     };
-    examined.iter().map(|(provider, _)| line(provider)).collect()
+    examined.iter().map(|look| line(look.provider)).collect()
 }
 
 /// What the owner set.
@@ -75,14 +75,14 @@ impl Owner {
         settings.own_home().then(|| self.homes.path(provider))
     }
 
-    fn print(&self, provider: ProviderId, finding: &Finding, cx: &Context) -> Result<(), CliError> {
+    fn print(&self, look: &Look, cx: &Context) -> Result<(), CliError> {
+        let (provider, finding) = (look.provider, &look.finding);
         let settings = self.file.of(provider.wire())?;
         let home = self.home(provider, &settings);
-        let health = health(provider, finding, cx);
         let details = Details::new()
             .add("Command", &finding.command)
             .maybe("Version", finding.version.as_ref().ok())
-            .add("Health", health_line(health.as_ref(), finding))
+            .add("Health", health_line(look))
             .maybe("Can", finding.version.is_ok().then(|| abilities(provider, finding)))
             .add(
                 "Home",
@@ -105,12 +105,13 @@ impl Owner {
         Ok(())
     }
 
-    fn document(&self, provider: ProviderId, finding: &Finding, cx: &Context) -> Result<Value, CliError> {
+    fn document(&self, look: &Look) -> Result<Value, CliError> {
+        let provider = look.provider;
         let settings = self.file.of(provider.wire())?;
-        let block = finding.capability(provider, health(provider, finding, cx));
+        let block = look.finding.capability(provider, Some(look.health.clone()));
         Ok(json!({
             "installed": block.available,
-            "command": finding.command,
+            "command": look.finding.command,
             "version": block.version,
             "error": block.error,
             "health": block.health,
@@ -128,25 +129,15 @@ fn is_root_matter(provider: ProviderId) -> bool {
     provider == ProviderId::ClaudeCode
 }
 
-/// What the gateway found out last, as far as it still holds.
-fn health(provider: ProviderId, finding: &Finding, cx: &Context) -> Option<ProviderHealth> {
-    let session = cx.sessions().load().ok().flatten();
-    let stored = session.and_then(|session| session.provider_health.get(provider.wire()).cloned());
-    let stored = stored.and_then(|stored| serde_json::from_value(stored).ok());
-    let now = crate::domain::clock::now();
-    Some(crate::provider::health::light(stored.as_ref(), finding, now))
-}
-
-fn health_line(health: Option<&ProviderHealth>, finding: &Finding) -> String {
-    let status = health.map_or(HealthStatus::Unknown, |health| health.status);
-    let word = match status {
+fn health_line(look: &Look) -> String {
+    let word = match look.health.status {
         HealthStatus::Healthy => "healthy",
         HealthStatus::Unhealthy => "unhealthy",
+        HealthStatus::Unknown if look.health.error.is_some() => "its last run failed",
         HealthStatus::Unknown => "not tried yet",
         HealthStatus::Unavailable => "unavailable",
     };
-    let said = health.and_then(|health| health.error.as_deref());
-    match said.or(finding.version.as_ref().err().map(String::as_str)) {
+    match &look.health.error {
         Some(why) => format!("{word}: {}", why.split_whitespace().collect::<Vec<_>>().join(" ")),
         None => word.to_owned(),
     }
