@@ -218,7 +218,11 @@ fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String 
         | FailureKind::Session
         | FailureKind::Answer
         | FailureKind::Limit
-        | FailureKind::Crash => format!("{label}: {message}"),
+        | FailureKind::Crash => {
+            // Some words begin with the name already.
+            let name = (!message.starts_with(label)).then(|| format!("{label}: "));
+            name.unwrap_or_default() + message
+        }
     }
 }
 
@@ -228,4 +232,19 @@ fn stderr(report: &Report) -> String {
     let last = bytes.len().saturating_sub(STDERR);
     let text = String::from_utf8_lossy(bytes.get(last..).unwrap_or_default());
     text.replace('\0', "\\0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_its_provider_once() {
+        let text = |words: &str| {
+            let failure = RunFailure::new(FailureKind::Request, words);
+            failure_text(ProviderId::Codex, How::Ended, &failure)
+        };
+        assert_eq!(text("no such file"), "Codex: no such file");
+        assert_eq!(text("Codex does not do that"), "Codex does not do that");
+    }
 }
