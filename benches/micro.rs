@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a broken expectation ends the measurement")]
 
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -11,11 +10,6 @@ use gateway::control_plane::registry;
 use gateway::domain::escape::{json_chunks, json_len};
 use gateway::domain::job::{Ingress, JobResult, RawField, Timeline};
 use gateway::job::queue::{JobQueue, Limits, Offer, Waiting};
-use gateway::provider::capability::Features;
-use gateway::provider::claude::transcript::Reader;
-use gateway::provider::plan::{Cli, Format};
-use gateway::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
-use gateway::provider::transcript::Transcript;
 use gateway::wire::job_row;
 use gateway::wire::phoenix::{Frame, Vsn};
 use jiff::Timestamp;
@@ -124,50 +118,5 @@ fn query(c: &mut Criterion) {
     });
 }
 
-/// What a long run of an agent prints, over and over: pieces of text, and every so often what a tool said.
-fn transcript(c: &mut Criterion) {
-    let tail = r#""session_id":"01a1fbb6-25d3-4471-8b5a-ff18f24241f0","parent_tool_use_id":null,"uuid":"17b2a9e8"}"#;
-    let delta = r#"{"type":"stream_event","event":{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" the \"wind\""}},"#;
-    let said = "0123456789 some line of output\\n".repeat(600);
-    let result = format!(
-        r#"{{"type":"user","message":{{"role":"user","content":[{{"tool_use_id":"t","type":"tool_result","content":"{said}"}}]}},{tail}"#
-    );
-    let mut lines = vec![format!("{delta}{tail}").into_bytes(); 200];
-    lines.push(result.into_bytes());
-    let size: usize = lines.iter().map(|line| line.len() + 1).sum();
-    let features = Features::default();
-    let cli = Cli {
-        features: &features,
-        version: None,
-    };
-    let mut reader: Box<dyn Transcript> = Box::new(Reader::new(&run_request(), cli, Format::JsonLines));
-    let mut group = c.benchmark_group("transcript of Claude");
-    group.throughput(Throughput::Bytes(size as u64));
-    group.bench_function("pieces and results", |b| {
-        let mut events = Vec::new();
-        b.iter(|| {
-            lines.iter().for_each(|line| reader.line(black_box(line), &mut events));
-            events.clear();
-        });
-    });
-    group.finish();
-}
-
-fn run_request() -> RunRequest {
-    RunRequest {
-        prompt: "x".to_owned(),
-        model: None,
-        output: OutputForm::Text,
-        system_prompt: None,
-        append_system_prompt: None,
-        effort: None,
-        access: Access::Restricted,
-        session: Session::Ephemeral,
-        tools: ToolLists::default(),
-        extras: Extras::default(),
-        scratch: PathBuf::new(),
-    }
-}
-
-criterion_group!(benches, frames, queue, output, query, transcript);
+criterion_group!(benches, frames, queue, output, query);
 criterion_main!(benches);

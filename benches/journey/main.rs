@@ -23,12 +23,18 @@
     reason = "a measuring tool: what goes wrong ends it, and what it says is printed"
 )]
 
+#[path = "../support/figures.rs"]
 mod figures;
+#[expect(dead_code, reason = "other measurements need more of it")]
+#[path = "../support/operator.rs"]
 mod operator;
+#[expect(dead_code, reason = "other measurements need more of it")]
+#[path = "../support/process.rs"]
 mod process;
+#[path = "../support/stack.rs"]
 mod stack;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -44,28 +50,14 @@ const BACKLOG: usize = 500;
 const LOUD: &str = "yes 'the quick brown fox jumps over the lazy dog' | head -c 100000000";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let binary = args
-        .iter()
-        .position(|arg| arg == "--binary")
-        .and_then(|at| args.get(at + 1));
-    let binary = binary.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_gateway")), PathBuf::from);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let figures = runtime.block_on(journey(&binary));
-    let all_hold = figures::print(&figures);
-    if args.iter().any(|arg| arg == "--check") && !all_hold {
-        eprintln!("\na guard is broken");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let figures = runtime.unwrap().block_on(journey(&stack::binary()));
+    figures::report(&figures)
 }
 
 async fn journey(binary: &Path) -> Vec<Figure> {
     let mut all = Vec::new();
-    let mut stack = Stack::up(binary);
+    let mut stack = Stack::up(binary, &[]);
     starts(&mut stack, &mut all).await;
     idle(&stack, &mut all).await;
     let mut operator = Operator::of(&stack).await;

@@ -21,7 +21,11 @@ use crate::state::fs::OwnerDir;
 /// The address that stands in the recipes.
 const EXAMPLE: &str = "http://127.0.0.1:PORT";
 /// How each CLI is pointed at the model.
-const RECIPES: &str = r#"Claude Code:
+const RECIPES: &str = r#"The gateway of this machine (for codex and gemini in the same way):
+  gateway providers set claude --base-url http://127.0.0.1:PORT
+  gateway run --provider claude '[[say:hello]]'
+
+Claude Code:
   export ANTHROPIC_BASE_URL=http://127.0.0.1:PORT ANTHROPIC_API_KEY=none
   export CLAUDE_CONFIG_DIR="$HOME/fake-claude" CLAUDE_CODE_MAX_RETRIES=2
   export CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1
@@ -72,7 +76,7 @@ fn after_help() -> String {
         "A model that costs nothing and needs no account: Anthropic Messages, OpenAI Responses and Gemini on one address, \
 for this machine only, until it is interrupted. It checks no key. What it does stands in the prompt.\n\n\
 {DIRECTIVES}\n\
-Pointing the agent CLIs at it; it prints these with its own port:\n\n{RECIPES}\n\
+Pointing the gateway or an agent CLI at it; it prints these with its own port:\n\n{RECIPES}\n\
 Examples:\n  \
 gateway fake-model\n  \
 gateway fake-model --port 8765 --log asked.jsonl"

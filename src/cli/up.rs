@@ -83,6 +83,7 @@ fn summary(stack: &Stack, args: &UpArgs, cx: &Context) {
         "Next, in another terminal:"
     };
     cx.out.line(&format!("\n{heading}\n  {next:<28} {why}"));
+    cx.out.line("  gateway run PROMPT           give an agent a task");
     cx.out.line("  gateway status -v            how it is");
     if args.detach {
         cx.out.line("  gateway stop                 end both");

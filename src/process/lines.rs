@@ -3,6 +3,7 @@
 //! Whoever takes the lines is called in the middle of reading and may not wait: nothing stands between the pipe and
 //! the taker that could fill up, so a child is never held up for longer than its own lines take to be looked at.
 
+use memchr::memchr;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::capture::{Ends, Take};
@@ -107,15 +108,20 @@ impl Splitter<'_> {
     }
 }
 
+/// What is before and what is behind the byte at `end`.
+fn cut(bytes: &[u8], end: usize) -> Option<(&[u8], &[u8])> {
+    Some((bytes.get(..end)?, bytes.get(end + 1..)?))
+}
+
 impl Take for Splitter<'_> {
     fn take(&mut self, bytes: &[u8]) {
         self.kept.take(bytes);
-        let mut lines = bytes.split(|byte| *byte == b'\n');
-        let last = lines.next_back().unwrap_or_default();
-        for line in lines {
+        let mut rest = bytes;
+        while let Some((line, more)) = memchr(b'\n', rest).and_then(|end| cut(rest, end)) {
             self.end_line(line);
+            rest = more;
         }
-        self.grow(last);
+        self.grow(rest);
     }
 }
 

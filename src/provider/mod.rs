@@ -30,6 +30,7 @@ pub mod gemini;
 pub mod health;
 pub mod health_memory;
 pub mod home;
+mod lean;
 pub mod plan;
 pub mod probe;
 mod prompt;

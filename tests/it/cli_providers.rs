@@ -6,8 +6,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::support::fake_agent::script;
 use crate::support::home::{Done, Home};
+use crate::support::sandbox::Sandbox;
 use crate::support::state_dir::mode;
+
+const HELP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/providers/codex/help.txt");
 
 /// A program that says it is Claude, where nobody looks for one.
 #[expect(clippy::disallowed_methods, reason = "a fake program of a test")]
@@ -89,6 +93,36 @@ fn doctor_shows_homes_and_who_may_act_freely_as_root() {
     );
     let doctor = home.gateway(&["doctor", "--json"]).exits(1).json();
     assert_eq!(doctor["provider_settings"]["claude_code"]["allow_root"], true);
+}
+
+/// Nobody is logged in: that shows only when somebody asks.
+#[tokio::test]
+async fn why_the_last_run_failed_is_shown() {
+    let mut sandbox = Sandbox::new();
+    let failed = r#"{"type":"turn.failed","error":{"message":"unexpected status 401 Unauthorized"}}"#;
+    let body = format!(
+        "case \"$*\" in --version) echo codex-cli 0.169.0; exit;; *--help*) cat '{HELP}'; exit;; esac\n\
+         cat >/dev/null; echo '{failed}'; exit 1"
+    );
+    let agent = script(sandbox.home(), &body);
+    sandbox.set_env("PANORAMA_CODEX_CLI", &agent);
+    sandbox.set_env("PANORAMA_CLAUDE_CLI", "/nowhere/claude");
+    sandbox.set_env("PANORAMA_GEMINI_CLI", "/nowhere/gemini");
+    sandbox.run(&["up", "--detach"]).await.ok();
+    let known = || async { sandbox.json(&["providers", "list", "--json"]).await["codex"]["health"].clone() };
+    assert_eq!(known().await["status"], "unknown");
+    sandbox.run(&["run", "--provider", "codex", "hello"]).await.exits(1);
+    let health = known().await;
+    assert_eq!(health["status"], "unhealthy");
+    assert!(health["error"].as_str().unwrap().contains("401"), "{health}");
+    let doctor = sandbox.run(&["doctor"]).await.ok();
+    let said = doctor.stdout + &doctor.stderr;
+    assert!(
+        said.contains("Codex: its last run failed") && said.contains("401"),
+        "{said}"
+    );
+    let again = sandbox.run(&["run", "--provider", "codex", "hello"]).await.exits(1);
+    assert!(again.stderr.contains("within half a minute"), "{again:?}");
 }
 
 #[test]

@@ -184,6 +184,29 @@ fn a_long_prompt_that_comes_back_is_no_loss_but_a_long_answer_is() {
 }
 
 #[test]
+fn an_answer_without_end_is_not_kept() {
+    let delta =
+        json!({"type": "message", "role": "assistant", "content": "x".repeat(1 << 20), "delta": true}).to_string();
+    let lines = [
+        vec![delta.as_str(); 40],
+        vec![r#"{"type":"result","status":"success"}"#],
+    ]
+    .concat();
+    let run = replay(
+        lines.join("\n").as_bytes(),
+        &End::default(),
+        reader(&asked(), Format::JsonLines),
+    );
+    assert_eq!(
+        run.outcome(),
+        Err((
+            FailureKind::Answer,
+            "Gemini's answer, or a line of it, was too long to be kept"
+        ))
+    );
+}
+
+#[test]
 fn json_is_found_and_demanded_only_with_a_schema() {
     let form = |schema| RunRequest {
         output: OutputForm::Json { schema },

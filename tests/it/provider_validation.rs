@@ -171,7 +171,7 @@ async fn doctor_names_cause_and_fix_and_new_settings_forgive() {
 /// A host whose real CLIs of these names talk to a scripted model.
 async fn up_with(model: &FakeModel, providers: &[&str]) -> Sandbox {
     let mut sandbox = Sandbox::new();
-    sandbox.set_env("PATH", clis::path().to_str().unwrap());
+    sandbox.set_env("PATH", clis::path(&clis::bin()).to_str().unwrap());
     sandbox.up().await;
     for provider in providers {
         let set = ["providers", "set", provider, "--base-url", &model.url()];

@@ -13,6 +13,9 @@ use crate::cli::operator::StartedRun;
 use crate::cli::output::{Details, Output};
 use crate::cli::refusal;
 
+/// How a gateway begins to say that its agents have just failed, all of them.
+const NONE_HEALTHY: &str = "No gateway AI model provider";
+
 /// A run that is over, as its rows tell it.
 #[derive(Debug)]
 pub(super) struct End<'a> {
@@ -81,6 +84,9 @@ impl End<'_> {
             (_, None) => CliError::failed("The run failed."),
         };
         Err(match self.error() {
+            Some(why) if why.starts_with(NONE_HEALTHY) => error
+                .detail(why)
+                .hint("`gateway doctor` on its host says why; what failed may be tried again within half a minute"),
             Some(why) => error.detail(why),
             None => error,
         })
@@ -107,11 +113,15 @@ impl End<'_> {
         tokens.into_iter().chain(cost).collect()
     }
 
+    /// Nothing for a run that used nothing.
     fn tokens(&self) -> Option<String> {
         let usage = self.run.pointer("/metadata/usage")?;
         let count = |names: &[&str]| names.iter().find_map(|name| usage.get(*name)?.as_u64());
         let input = count(&["input_tokens", "input"])?;
         let output = count(&["output_tokens", "output", "candidates"])?;
+        if input + output == 0 {
+            return None;
+        }
         let cached = count(&["cache_read_input_tokens", "cached_input_tokens", "cached"]).filter(|cached| *cached > 0);
         let cached = cached.map(|cached| format!(" ({} cached)", grouped(cached)));
         let (input, output) = (grouped(input), grouped(output));
@@ -120,7 +130,7 @@ impl End<'_> {
 
     fn cost(&self) -> Option<String> {
         let cost = self.run.pointer("/metadata/total_cost_usd")?.as_f64()?;
-        Some(format!("${cost:.4}"))
+        (cost > 0.0 || self.tokens().is_some()).then(|| format!("${cost:.4}"))
     }
 
     fn duration(&self) -> Option<Duration> {

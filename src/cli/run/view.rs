@@ -129,7 +129,8 @@ impl<'a> View<'a> {
             }
             Some("api_retry") => {
                 let status = number("error_status").map(|status| format!(" (HTTP {status})"));
-                self.aside(&format!("the model API is asked again{}", status.unwrap_or_default()));
+                let why = status.or_else(|| Some(format!(": {}", text(payload, "message")?)));
+                self.aside(&format!("the model API is asked again{}", why.unwrap_or_default()));
             }
             Some("events_dropped") => {
                 let dropped = number("dropped").unwrap_or_default();

@@ -1,11 +1,13 @@
 //! Items of `codex exec --json`: what each kind of them means to a run.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::run::RunEvent;
+use crate::provider::lean::{Raw, Text};
 
 /// More calls than this are never open at once.
 const MAX_OPEN: usize = 256;
@@ -14,25 +16,25 @@ const MAX_SUMMARY: usize = 200;
 
 /// An item; what a kind of it does not have is absent.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Item {
-    id: String,
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(crate) struct Item<'a> {
+    id: Text<'a>,
     #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-    message: Option<String>,
-    status: Option<String>,
-    command: Option<String>,
-    aggregated_output: Option<String>,
+    kind: Text<'a>,
+    text: Option<Text<'a>>,
+    message: Option<Text<'a>>,
+    status: Option<Text<'a>>,
+    command: Option<Text<'a>>,
+    aggregated_output: Option<Text<'a>>,
     exit_code: Option<i64>,
-    changes: Option<Value>,
-    query: Option<String>,
-    server: Option<String>,
-    tool: Option<String>,
-    arguments: Option<Value>,
-    result: Option<Value>,
-    error: Option<Value>,
-    items: Option<Value>,
+    changes: Option<Raw<'a>>,
+    query: Option<Text<'a>>,
+    server: Option<Text<'a>>,
+    tool: Option<Text<'a>>,
+    arguments: Option<Raw<'a>>,
+    result: Option<Raw<'a>>,
+    error: Option<Raw<'a>>,
+    items: Option<Raw<'a>>,
 }
 
 /// How far an item is.
@@ -62,12 +64,15 @@ impl Items {
     const MAX_WARNINGS: usize = 16;
 
     /// Takes an item.
-    pub(crate) fn take(&mut self, stage: Stage, item: Item, events: &mut Vec<RunEvent>) {
-        match (item.kind.as_str(), stage) {
+    pub(crate) fn take(&mut self, stage: Stage, item: Item<'_>, events: &mut Vec<RunEvent>) {
+        match (&*item.kind, stage) {
             ("agent_message" | "reasoning", Stage::Completed) => self.said(item, events),
-            ("error", Stage::Completed) => self.warn(item.message.unwrap_or_default(), events),
+            ("error", Stage::Completed) => self.warn(item.message.map(String::from).unwrap_or_default(), events),
             ("todo_list", Stage::Started | Stage::Updated | Stage::Completed) => {
-                events.push(progress("plan", [("items", item.items.unwrap_or_default())]));
+                events.push(progress(
+                    "plan",
+                    [("items", item.items.map(Raw::value).unwrap_or_default())],
+                ));
             }
             ("agent_message" | "reasoning" | "error", Stage::Started | Stage::Updated) | (_, Stage::Updated) => {}
             (_, Stage::Started) => self.call(&item, events),
@@ -75,15 +80,15 @@ impl Items {
         }
     }
 
-    fn said(&mut self, item: Item, events: &mut Vec<RunEvent>) {
+    fn said(&mut self, item: Item<'_>, events: &mut Vec<RunEvent>) {
         let content = item.text.unwrap_or_default();
-        let reasoning = item.kind == "reasoning";
+        let reasoning = &*item.kind == "reasoning";
         if !reasoning {
-            self.message = Some(content.clone());
+            content.clone_into(self.message.get_or_insert_default());
         }
         events.push(RunEvent::Message {
-            id: Some(item.id),
-            content,
+            id: Some(item.id.into()),
+            content: content.into(),
             reasoning,
             model: None,
             stop_reason: None,
@@ -97,14 +102,15 @@ impl Items {
         }
     }
 
-    fn call(&mut self, item: &Item, events: &mut Vec<RunEvent>) {
+    fn call(&mut self, item: &Item<'_>, events: &mut Vec<RunEvent>) {
         self.tool_ran = true;
         if self.open.len() == MAX_OPEN {
             self.open.pop_front();
         }
-        self.open.push_back(item.id.clone());
+        let id = item.id.to_string();
+        self.open.push_back(id.clone());
         events.push(RunEvent::ToolCall {
-            id: item.id.clone(),
+            id,
             name: Some(item.tool_name()),
             input: item.input(),
             summary: item.summary(),
@@ -113,48 +119,48 @@ impl Items {
     }
 
     /// A quick tool is not announced: then the call comes with its result.
-    fn result(&mut self, item: Item, events: &mut Vec<RunEvent>) {
-        if !self.open.contains(&item.id) {
+    fn result(&mut self, item: Item<'_>, events: &mut Vec<RunEvent>) {
+        if !self.open.iter().any(|open| **open == *item.id) {
             self.call(&item, events);
         }
-        self.open.retain(|open| *open != item.id);
+        self.open.retain(|open| **open != *item.id);
         events.push(RunEvent::ToolResult {
             name: Some(item.tool_name()),
             is_error: item.failed(),
-            id: item.id.clone(),
+            id: item.id.to_string(),
             content: item.outcome(),
             message_id: None,
         });
     }
 }
 
-impl Item {
+impl Item<'_> {
     fn tool_name(&self) -> String {
-        match (&self.server, &self.tool) {
+        match (self.server.as_deref(), self.tool.as_deref()) {
             (Some(server), Some(tool)) => format!("{server}.{tool}"),
-            (None, Some(tool)) => tool.clone(),
-            (Some(_) | None, None) => self.kind.clone(),
+            (None, Some(tool)) => tool.to_owned(),
+            (Some(_) | None, None) => self.kind.to_string(),
         }
     }
 
     fn input(&self) -> Value {
-        if let Some(command) = &self.command {
+        if let Some(command) = self.command.as_deref() {
             return json!({"command": command});
         }
-        if let Some(changes) = &self.changes {
-            return json!({"changes": changes});
+        if let Some(changes) = self.changes {
+            return json!({"changes": changes.value()});
         }
-        if let Some(query) = &self.query {
+        if let Some(query) = self.query.as_deref() {
             return json!({"query": query});
         }
-        self.arguments.clone().unwrap_or_default()
+        self.arguments.map(Raw::value).unwrap_or_default()
     }
 
     fn summary(&self) -> Option<String> {
-        let text = match (&self.command, &self.query, self.changed()) {
-            (Some(command), _, _) => command.clone(),
-            (None, Some(query), _) => format!("Query: {query}"),
-            (None, None, changed) => changed,
+        let text = match (self.command.as_deref(), self.query.as_deref()) {
+            (Some(command), _) => Cow::from(command),
+            (None, Some(query)) => Cow::from(format!("Query: {query}")),
+            (None, None) => Cow::from(self.changed()),
         };
         let line: String = text.lines().next()?.chars().take(MAX_SUMMARY).collect();
         (!line.is_empty()).then_some(line)
@@ -169,31 +175,21 @@ impl Item {
                 change.get("path")?.as_str()?
             ))
         };
-        let changes = self.changes.as_ref().and_then(Value::as_array);
-        changes
-            .into_iter()
-            .flatten()
-            .filter_map(line)
-            .collect::<Vec<_>>()
-            .join("\n")
+        let changes = self.changes.map(Raw::value).unwrap_or_default();
+        let changes = changes.as_array().into_iter().flatten();
+        changes.filter_map(line).collect::<Vec<_>>().join("\n")
     }
 
     fn failed(&self) -> bool {
         let status = matches!(self.status.as_deref(), Some("failed" | "declined"));
-        status
-            || self.exit_code.is_some_and(|code| code != 0)
-            || self.error.as_ref().is_some_and(|error| !error.is_null())
+        status || self.exit_code.is_some_and(|code| code != 0) || self.error.is_some()
     }
 
     fn outcome(self) -> String {
         let changed = self.changed();
-        let told = self
-            .error
-            .as_ref()
-            .or(self.result.as_ref())
-            .filter(|value| !value.is_null())
-            .map(text_of);
-        self.aggregated_output.or(told).or(self.text).unwrap_or(changed)
+        let told = || self.error.or(self.result).map(|told| text_of(&told.value()));
+        let output = self.aggregated_output.map(String::from);
+        output.or_else(told).or(self.text.map(String::from)).unwrap_or(changed)
     }
 }
 
@@ -225,9 +221,9 @@ pub(crate) fn progress<const N: usize>(phase: &str, details: [(&str, Value); N])
 mod tests {
     use super::*;
 
-    fn take(items: &mut Items, stage: Stage, item: Value) -> Vec<Value> {
+    fn take(items: &mut Items, stage: Stage, item: &Value) -> Vec<Value> {
         let mut events = Vec::new();
-        items.take(stage, serde_json::from_value(item).unwrap(), &mut events);
+        items.take(stage, serde_json::from_str(&item.to_string()).unwrap(), &mut events);
         events.iter().map(RunEvent::payload).collect()
     }
 
@@ -236,21 +232,21 @@ mod tests {
         let mut items = Items::default();
         let call = json!({"id": "i", "type": "mcp_tool_call", "server": "charts", "tool": "depth",
             "arguments": {"at": "quay"}, "status": "in_progress"});
-        let called = take(&mut items, Stage::Started, call);
+        let called = take(&mut items, Stage::Started, &call);
         assert_eq!(
             (&called[0]["tool_name"], &called[0]["tool_input"]),
             (&json!("charts.depth"), &json!({"at": "quay"}))
         );
         let done = json!({"id": "i", "type": "mcp_tool_call", "server": "charts", "tool": "depth", "status": "completed",
             "result": {"content": [{"type": "text", "text": "4 m"}]}, "error": null});
-        let done = take(&mut items, Stage::Completed, done);
+        let done = take(&mut items, Stage::Completed, &done);
         assert_eq!(
             (&done[0]["content"], &done[0]["is_error"], done.len()),
             (&json!("4 m"), &json!(false), 1)
         );
         let failed = json!({"id": "j", "type": "mcp_tool_call", "server": "charts", "tool": "depth", "status": "failed",
             "result": null, "error": {"message": "aground"}});
-        let failed = take(&mut items, Stage::Completed, failed);
+        let failed = take(&mut items, Stage::Completed, &failed);
         assert_eq!(
             (&failed[1]["content"], &failed[1]["is_error"]),
             (&json!("aground"), &json!(true))
@@ -261,13 +257,13 @@ mod tests {
     fn a_search_and_an_item_of_tomorrow_are_tools() {
         let mut items = Items::default();
         let search = json!({"id": "s", "type": "web_search", "query": "tides"});
-        let events = take(&mut items, Stage::Completed, search);
+        let events = take(&mut items, Stage::Completed, &search);
         assert_eq!((events.len(), &events[0]["summary"]), (2, &json!("Query: tides")));
         let mut items = Items::default();
         let events = take(
             &mut items,
             Stage::Started,
-            json!({"id": "t", "type": "teleport", "new": {"member": 1}}),
+            &json!({"id": "t", "type": "teleport", "new": {"member": 1}}),
         );
         assert_eq!(events[0]["tool_name"], json!("teleport"));
         assert!(items.tool_ran, "a run with an unknown item is never repeated");
@@ -277,7 +273,7 @@ mod tests {
     fn a_plan_is_progress_and_no_tool() {
         let mut items = Items::default();
         let plan = json!({"id": "p", "type": "todo_list", "items": [{"text": "hoist", "completed": true}]});
-        let events = take(&mut items, Stage::Updated, plan);
+        let events = take(&mut items, Stage::Updated, &plan);
         assert_eq!(events[0]["phase"], json!("plan"));
         assert!(!items.tool_ran);
     }
@@ -289,7 +285,7 @@ mod tests {
             take(
                 &mut items,
                 Stage::Started,
-                json!({"id": id.to_string(), "type": "command_execution", "command": "x"}),
+                &json!({"id": id.to_string(), "type": "command_execution", "command": "x"}),
             );
         }
         assert_eq!(items.open.len(), MAX_OPEN);

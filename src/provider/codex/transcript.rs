@@ -1,7 +1,5 @@
 //! What a run of Codex prints: `codex exec --json`, whole items as they complete.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -9,6 +7,7 @@ use crate::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunF
 use crate::provider::answer::{self, Whole};
 use crate::provider::codex::item::{Item, Items, Stage, progress};
 use crate::provider::codex::schema;
+use crate::provider::lean::{Raw, Text};
 use crate::provider::plan::{Cli, Format};
 use crate::provider::request::{OutputForm, RunRequest, Session};
 use crate::provider::transcript::{Ended, Transcript};
@@ -45,14 +44,15 @@ enum Form {
 
 /// A line of stdout.
 #[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 struct Line<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
+    #[serde(rename = "type")]
+    kind: Text<'a>,
     thread_id: Option<String>,
-    item: Option<Item>,
-    usage: Option<Value>,
+    item: Option<Box<Item<'a>>>,
+    usage: Option<Raw<'a>>,
     message: Option<String>,
-    error: Option<Value>,
+    error: Option<Raw<'a>>,
 }
 
 impl Reader {
@@ -90,9 +90,9 @@ impl Reader {
             "thread.started" => return self.thread = line.thread_id,
             "turn.completed" => {
                 self.complete = true;
-                return self.usage = line.usage.filter(Value::is_object);
+                return self.usage = line.usage.map(Raw::value).filter(Value::is_object);
             }
-            "turn.failed" => return self.failed = Some(failure_text(line.error.as_ref())),
+            "turn.failed" => return self.failed = Some(failure_text(line.error.map(Raw::value).as_ref())),
             "error" => return events.push(complaint(line.message.unwrap_or_default())),
             "item.started" => Stage::Started,
             "item.updated" => Stage::Updated,
@@ -101,7 +101,7 @@ impl Reader {
             _ => return,
         };
         if let Some(item) = line.item {
-            self.items.take(stage, item, events);
+            self.items.take(stage, *item, events);
         }
     }
 

@@ -10,19 +10,25 @@ use jiff::Timestamp;
 const PAUSE_MILLISECONDS: i64 = 950;
 /// It tries four times at most. A stream with more pauses is a slow one.
 const MAX_PAUSES: usize = 3;
+/// More is no message that anybody waits for.
+const MAX_BYTES: usize = 16 << 20;
 
 /// A message as it comes.
 #[derive(Debug, Default)]
-pub(crate) struct Text {
+pub(crate) struct Draft {
     all: String,
     /// Where deltas came after a pause.
     pauses: Vec<usize>,
     newest: Option<Timestamp>,
 }
 
-impl Text {
-    /// Adds a delta.
-    pub(crate) fn push(&mut self, delta: &str, timestamp: &str) {
+impl Draft {
+    /// Adds a delta; says whether there was room for it.
+    #[must_use]
+    pub(crate) fn push(&mut self, delta: &str, timestamp: &str) -> bool {
+        if self.all.len() + delta.len() > MAX_BYTES {
+            return false;
+        }
         let at = timestamp.parse::<Timestamp>().ok();
         let pause = at
             .zip(self.newest)
@@ -32,6 +38,7 @@ impl Text {
         }
         self.newest = at.or(self.newest);
         self.all.push_str(delta);
+        true
     }
 
     /// The message, what a broken try left of it taken out; nothing when nothing was said.
@@ -63,12 +70,12 @@ mod tests {
     use super::*;
 
     fn said(deltas: &[(&str, u32)]) -> Option<String> {
-        let mut text = Text::default();
+        let mut text = Draft::default();
         let mut at: i64 = 0;
         for (delta, pause) in deltas {
             at += i64::from(*pause);
             let timestamp = Timestamp::from_millisecond(at).unwrap().to_string();
-            text.push(delta, &timestamp);
+            assert!(text.push(delta, &timestamp));
         }
         text.take()
     }
@@ -92,6 +99,15 @@ mod tests {
     fn a_slow_model_may_repeat_itself() {
         let slow = [("no", 0), ("no", 2000), ("no", 2000), ("no", 2000), ("no", 2000)];
         assert_eq!(said(&slow).as_deref(), Some("nonononono"));
+    }
+
+    #[test]
+    fn a_message_without_end_is_not_kept() {
+        let mut text = Draft::default();
+        let megabyte = "x".repeat(1 << 20);
+        assert!((0..16).all(|_| text.push(&megabyte, "")));
+        assert!(!text.push("x", ""));
+        assert_eq!(text.take().map(|text| text.len()), Some(MAX_BYTES));
     }
 
     #[test]

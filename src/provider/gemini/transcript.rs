@@ -1,6 +1,5 @@
 //! What a run of Gemini CLI prints: `stream-json`, or one JSON document where an older version has nothing else.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -8,8 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
 use crate::provider::answer::{self, Whole};
-use crate::provider::gemini::text::Text;
+use crate::provider::gemini::text::Draft;
 use crate::provider::gemini::verdict;
+use crate::provider::lean::{Raw, Text};
 use crate::provider::plan::{Cli, Format};
 use crate::provider::request::{OutputForm, RunRequest, Session};
 use crate::provider::transcript::{Ended, Transcript};
@@ -37,7 +37,7 @@ pub(crate) struct Found {
     pub(crate) session: Option<String>,
     pub(crate) model: Option<String>,
     /// The text that is being written.
-    text: Text,
+    text: Draft,
     /// The newest whole message: the answer, once there is a result.
     pub(crate) message: Option<String>,
     /// `success` or `error`.
@@ -48,7 +48,7 @@ pub(crate) struct Found {
     pub(crate) warnings: Vec<String>,
     pub(crate) stats: Option<Value>,
     pub(crate) tool_ran: bool,
-    /// A line that may have been part of the answer could not be read.
+    /// Something that may have been part of the answer was too long to be kept.
     pub(crate) lost: bool,
     /// Whether the prompt, which comes back as the first message, was seen.
     pub(crate) echoed: bool,
@@ -58,27 +58,27 @@ pub(crate) struct Found {
 
 /// A line of stdout.
 #[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 struct Line<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    // A delta is a short line, and there are many: what it holds is not copied to be looked at.
-    #[serde(borrow, default)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow, default)]
-    role: Cow<'a, str>,
-    #[serde(borrow, default)]
-    content: Cow<'a, str>,
-    session_id: Option<String>,
-    model: Option<String>,
-    tool_name: Option<String>,
-    tool_id: Option<String>,
-    parameters: Option<Value>,
-    status: Option<String>,
-    output: Option<String>,
-    error: Option<Value>,
-    severity: Option<String>,
-    message: Option<String>,
-    stats: Option<Value>,
+    #[serde(rename = "type")]
+    kind: Text<'a>,
+    #[serde(default)]
+    timestamp: Text<'a>,
+    #[serde(default)]
+    role: Text<'a>,
+    #[serde(default)]
+    content: Text<'a>,
+    session_id: Option<Text<'a>>,
+    model: Option<Text<'a>>,
+    tool_name: Option<Text<'a>>,
+    tool_id: Option<Text<'a>>,
+    parameters: Option<Raw<'a>>,
+    status: Option<Text<'a>>,
+    output: Option<Text<'a>>,
+    error: Option<Raw<'a>>,
+    severity: Option<Text<'a>>,
+    message: Option<Text<'a>>,
+    stats: Option<Raw<'a>>,
 }
 
 /// The document of `--output-format json`.
@@ -165,8 +165,8 @@ impl Found {
     fn event(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
         match &*line.kind {
             "init" => {
-                self.session = line.session_id;
-                self.model = line.model.or(self.model.take());
+                self.session = line.session_id.map(String::from);
+                self.model = line.model.map(String::from).or(self.model.take());
             }
             "message" => self.said(&line, events),
             "tool_use" => self.call(line, events),
@@ -174,9 +174,9 @@ impl Found {
             "error" => self.complain(line, events),
             "result" => {
                 self.flush(events);
-                self.status = line.status;
-                self.error = line.error.as_ref().map(error_text).or(self.error.take());
-                self.stats = line.stats.filter(Value::is_object);
+                self.status = line.status.map(String::from);
+                self.error = line.error.map(error_in).or(self.error.take());
+                self.stats = line.stats.map(Raw::value).filter(Value::is_object);
             }
             // Events of later versions.
             _ => {}
@@ -184,10 +184,10 @@ impl Found {
     }
 
     fn said(&mut self, line: &Line<'_>, events: &mut Vec<RunEvent>) {
-        if line.role != "assistant" {
+        if &*line.role != "assistant" {
             self.echoed = true;
         } else if !line.content.is_empty() {
-            self.text.push(&line.content, &line.timestamp);
+            self.lost |= !self.text.push(&line.content, &line.timestamp);
             let text = line.content.to_string();
             events.push(RunEvent::Partial { text });
         }
@@ -210,14 +210,15 @@ impl Found {
     fn call(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
         self.flush(events);
         self.tool_ran = true;
-        let id = line.tool_id.unwrap_or_default();
-        let input = line.parameters.unwrap_or_default();
-        if let Some(name) = line.tool_name.clone().filter(|_| self.open.len() < MAX_OPEN) {
+        let id = String::from(line.tool_id.unwrap_or_default());
+        let input = line.parameters.map(Raw::value).unwrap_or_default();
+        let name = line.tool_name.map(String::from);
+        if let Some(name) = name.clone().filter(|_| self.open.len() < MAX_OPEN) {
             self.open.insert(id.clone(), name);
         }
         events.push(RunEvent::ToolCall {
             id,
-            name: line.tool_name,
+            name,
             summary: summary(&input),
             input,
             message_id: None,
@@ -225,23 +226,19 @@ impl Found {
     }
 
     fn result(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
-        let id = line.tool_id.unwrap_or_default();
-        let error = line.error.as_ref().map(error_text);
+        let id = String::from(line.tool_id.unwrap_or_default());
+        let output = line.output.filter(|text| !text.is_empty()).map(String::from);
         events.push(RunEvent::ToolResult {
             name: self.open.remove(&id),
             id,
             is_error: line.status.as_deref() == Some("error"),
-            content: line
-                .output
-                .filter(|text| !text.is_empty())
-                .or(error)
-                .unwrap_or_default(),
+            content: output.or_else(|| line.error.map(error_in)).unwrap_or_default(),
             message_id: None,
         });
     }
 
     fn complain(&mut self, line: Line<'_>, events: &mut Vec<RunEvent>) {
-        let message = line.message.unwrap_or_default();
+        let message = String::from(line.message.unwrap_or_default());
         let severe = line.severity.as_deref() == Some("error");
         let phase = if severe { "error" } else { "warning" };
         events.push(progress(phase, "message", Value::from(message.as_str())));
@@ -299,6 +296,10 @@ impl Transcript for Reader {
 
 fn first_model(stats: Option<&Value>) -> Option<String> {
     stats?.get("models")?.as_object()?.keys().next().cloned()
+}
+
+fn error_in(raw: Raw<'_>) -> String {
+    error_text(&raw.value())
 }
 
 fn error_text(error: &Value) -> String {

@@ -30,7 +30,7 @@ pub(crate) fn text(found: &Found, facts: &Ended<'_>) -> Result<String, RunFailur
         return Err(without_result(found, facts));
     }
     if found.lost {
-        let why = "a line of Gemini's answer was too long to be read";
+        let why = "Gemini's answer, or a line of it, was too long to be kept";
         return Err(RunFailure::new(FailureKind::Answer, why));
     }
     if let Some(limit) = found.error.as_deref() {

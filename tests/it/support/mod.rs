@@ -21,7 +21,7 @@ pub(crate) mod replay;
 pub(crate) mod rows;
 pub(crate) mod sandbox;
 pub(crate) mod scripted_server;
-pub(crate) mod stand_in;
 pub(crate) mod stage;
+pub(crate) mod stand_in;
 pub(crate) mod state_dir;
 pub(crate) mod ws;

@@ -230,6 +230,8 @@ fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String 
     let cause = Cause::of_failure(failure.kind);
     match cause.fix(provider) {
         Some(fix) => format!("{label} {}. {fix}", cause.tell(message)),
+        // Some words begin with the name already.
+        None if message.starts_with(label) => message.clone(),
         None => format!("{label}: {message}"),
     }
 }
@@ -239,4 +241,20 @@ fn stderr(report: &Report) -> String {
     let bytes = bytes.unwrap_or_default();
     let last = bytes.len().saturating_sub(STDERR);
     String::from_utf8_lossy(bytes.get(last..).unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::run::FailureKind;
+
+    #[test]
+    fn a_failure_names_its_provider_once() {
+        let text = |words: &str| {
+            let failure = RunFailure::new(FailureKind::Request, words);
+            failure_text(ProviderId::Codex, How::Ended, &failure)
+        };
+        assert_eq!(text("no such file"), "Codex: no such file");
+        assert_eq!(text("Codex does not do that"), "Codex does not do that");
+    }
 }

@@ -70,6 +70,11 @@ impl Operator {
         self.row("shell_exec", &payload)
     }
 
+    pub fn model(&self, provider: &str, prompt: &str) -> Value {
+        let payload = json!({"provider": provider, "model": "__default__", "prompt": prompt, "output_format": "text"});
+        self.row("model_run", &payload)
+    }
+
     /// Writes rows in one request; gives their ids.
     pub async fn insert(&self, rows: &[Value]) -> Vec<String> {
         insert(self.client.clone(), rows.to_vec()).await

@@ -17,13 +17,23 @@ pub fn memory_mb(pid: u32, line: &str) -> f64 {
 
 /// CPU time of all its threads so far, its children not counted.
 pub fn cpu(pid: u32) -> Duration {
+    ticks(pid, 2)
+}
+
+/// CPU time of all its threads, and of the children it has collected.
+pub fn cpu_with_children(pid: u32) -> Duration {
+    ticks(pid, 4)
+}
+
+/// The sum of so many fields of its stat line, from `utime` on.
+fn ticks(pid: u32, fields: usize) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     // The name in parentheses may hold blanks.
-    let (_, fields) = text.rsplit_once(") ").expect("a stat line");
-    let ticks: u32 = fields
+    let (_, all) = text.rsplit_once(") ").expect("a stat line");
+    let ticks: u32 = all
         .split(' ')
         .skip(11)
-        .take(2)
+        .take(fields)
         .map(|ticks| ticks.parse::<u32>().expect("ticks"))
         .sum();
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);

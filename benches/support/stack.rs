@@ -18,10 +18,19 @@ use crate::process;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
+/// The program to measure: this build's, or what `--binary PATH` names.
+pub fn binary() -> PathBuf {
+    let mut args = std::env::args().skip_while(|arg| arg != "--binary").skip(1);
+    args.next()
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_gateway")), PathBuf::from)
+}
+
 /// Both processes; they end with this value.
 pub struct Stack {
     binary: PathBuf,
     home: TempDir,
+    /// Further variables of both processes.
+    env: Vec<(String, PathBuf)>,
     /// A daemon started by [`Stack::start_daemon`]; the first one was started by `up`.
     daemon: Option<Child>,
 }
@@ -34,10 +43,14 @@ pub struct Start {
 
 impl Stack {
     /// `gateway up --detach --full-control` in an empty home.
-    pub fn up(binary: &Path) -> Self {
+    pub fn up(binary: &Path, env: &[(&str, &Path)]) -> Self {
         let stack = Self {
             binary: binary.to_owned(),
             home: TempDir::new().expect("a temporary home"),
+            env: env
+                .iter()
+                .map(|(name, path)| ((*name).to_owned(), path.to_path_buf()))
+                .collect(),
             daemon: None,
         };
         let up = stack
@@ -59,7 +72,8 @@ impl Stack {
             .args(args)
             .env_clear()
             .env("PATH", path)
-            .env("HOME", self.home.path());
+            .env("HOME", self.home.path())
+            .envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }

@@ -1,0 +1,57 @@
+//! What the gateway adds to a run of an agent, and how fast it reads one.
+//!
+//! ```text
+//! cargo build --release && cargo bench --bench agent [-- --check] [-- --binary PATH]
+//! ```
+//!
+//! Linux only. The agent is a program that replays an answer at once: all that is left is the gateway's.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unused_result_ok,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    reason = "a measuring tool: what goes wrong ends it, and what it says is printed"
+)]
+
+#[path = "../support/figures.rs"]
+mod figures;
+#[expect(dead_code, reason = "other measurements need more of it")]
+#[path = "../support/operator.rs"]
+mod operator;
+mod parsing;
+#[path = "../support/process.rs"]
+mod process;
+mod runs;
+#[expect(dead_code, reason = "other measurements need more of it")]
+#[path = "../support/stack.rs"]
+mod stack;
+mod streams;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use figures::Figure;
+use runs::Replaying;
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut figures = runtime.expect("a runtime").block_on(runs(&stack::binary()));
+    figures.extend(parsing::figures());
+    figures::report(&figures)
+}
+
+async fn runs(binary: &Path) -> Vec<Figure> {
+    let program = Replaying::new();
+    let runner = runs::runner(&program).await;
+    let mut figures = runs::model_runs(binary, &program).await;
+    figures.insert(0, runner);
+    figures
+}
