@@ -44,6 +44,7 @@ mod journey_postgres;
 mod journey_refusals;
 mod log_file;
 mod model_run;
+mod older_plane;
 mod pairing_server;
 mod plane_faults;
 mod plane_server;

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+
+use super::older::Older;
 
 /// One request as it came over the socket.
 #[derive(Debug, Clone)]
@@ -43,6 +46,7 @@ struct Shared {
     events: Mutex<Option<EventFate>>,
     /// Ends of jobs with more bytes than this are answered with the status; no status, no limit.
     limit: Mutex<Option<(usize, u16)>>,
+    older: Mutex<Option<Arc<Older>>>,
     seen: Mutex<Vec<Seen>>,
     /// Websocket text frames of the client.
     frames: Mutex<Vec<String>>,
@@ -98,6 +102,11 @@ impl Recorder {
         *self.shared.limit.lock().unwrap() = Some((bytes, status));
     }
 
+    /// From now on the control plane is of the older kind.
+    pub(crate) fn older(&self, older: &Arc<Older>) {
+        *self.shared.older.lock().unwrap() = Some(Arc::clone(older));
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -132,22 +141,12 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
                 take_frames(&mut held, &shared);
             } else if let Some((seen, _)) = take_request(&mut held) {
                 websocket = seen.header("upgrade").is_some();
-                let event = seen.target.contains("gateway_events");
-                let result = seen.method == "PATCH" && seen.target.contains("status=eq.running");
-                let length = seen.body.len();
-                shared.seen.lock().unwrap().push(seen);
-                let fate = *shared.events.lock().unwrap();
-                match fate.filter(|_| event) {
-                    Some(EventFate::Silence) => continue,
-                    Some(EventFate::Refused(status)) => return Some(status),
-                    None => {}
-                }
-                if result && shared.refuse_results.load(Ordering::SeqCst) {
-                    return None;
-                }
-                let limit = *shared.limit.lock().unwrap();
-                if let Some((_, status)) = limit.filter(|(bytes, _)| result && length > *bytes) {
-                    return Some(status);
+                shared.seen.lock().unwrap().push(seen.clone());
+                match what_becomes_of(&seen, &shared).await {
+                    Fate::Passed => {}
+                    Fate::Silence => continue,
+                    Fate::Cut => return None,
+                    Fate::Answered(status, body) => return Some((status, body)),
                 }
             }
             if to_server.write_all(&chunk[..length]).await.is_err() {
@@ -159,20 +158,62 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
         // An end of either side ends both.
         drop(tokio::io::copy(&mut from_server, &mut to_client).await);
     };
-    let refused = tokio::select! {
-        refused = up => refused,
+    let answer = tokio::select! {
+        answer = up => answer,
         () = down => None,
     };
-    if let Some(status) = refused {
+    if let Some((status, body)) = answer {
         // Nobody may be there to hear it.
-        drop(to_client.write_all(refusal(status).as_bytes()).await);
+        drop(
+            to_client
+                .write_all(response(status, &body.to_string()).as_bytes())
+                .await,
+        );
     }
 }
 
-fn refusal(status: u16) -> String {
-    let body = r#"{"code":"22P02","message":"refused by the test"}"#;
+/// What happens to a request.
+enum Fate {
+    Passed,
+    Silence,
+    Cut,
+    Answered(u16, Value),
+}
+
+async fn what_becomes_of(seen: &Seen, shared: &Shared) -> Fate {
+    let older = shared.older.lock().unwrap().clone();
+    if let Some(older) = older
+        && let Some((status, body)) = older.answer(seen).await
+    {
+        return Fate::Answered(status, body);
+    }
+    if seen.target.contains("gateway_events") {
+        match *shared.events.lock().unwrap() {
+            Some(EventFate::Silence) => return Fate::Silence,
+            Some(EventFate::Refused(status)) => return Fate::Answered(status, refused()),
+            None => {}
+        }
+    }
+    let jobs = seen.target.starts_with("/rest/v1/gateway_jobs");
+    if seen.method != "PATCH" || !jobs || !seen.target.contains("status=eq.running") {
+        return Fate::Passed;
+    }
+    if shared.refuse_results.load(Ordering::SeqCst) {
+        return Fate::Cut;
+    }
+    match *shared.limit.lock().unwrap() {
+        Some((bytes, status)) if seen.body.len() > bytes => Fate::Answered(status, refused()),
+        Some(_) | None => Fate::Passed,
+    }
+}
+
+fn refused() -> Value {
+    json!({"code": "22P02", "message": "refused by the test"})
+}
+
+fn response(status: u16, body: &str) -> String {
     format!(
-        "HTTP/1.1 {status} Refused\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status} Here\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
 }
