@@ -17,6 +17,7 @@ mod backend_machine;
 mod backend_realtime;
 mod cli_fake_model;
 mod cli_help;
+mod cli_job_cancel;
 mod cli_plane;
 mod cli_providers;
 mod cli_run;
