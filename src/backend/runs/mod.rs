@@ -68,6 +68,16 @@ impl Runs {
             .await
     }
 
+    /// Which of these subagents the team still has.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn existing(&self, ids: &[String]) -> Result<Vec<String>, BackendError> {
+        let rows = self.rest.from(SUBAGENTS).select("id").in_("id", ids).fetch().await?;
+        let id = |row: &Value| Some(row.get("id")?.as_str()?.to_owned());
+        Ok(rows.iter().filter_map(id).collect())
+    }
+
     /// An accepted run, if there is one of that id.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ struct Shared {
     /// Ends of jobs with more bytes than this are answered with the status; no status, no limit.
     limit: Mutex<Option<(usize, u16)>>,
     older: Mutex<Option<Arc<Older>>>,
+    /// Requests whose target begins so are answered with 503.
+    refused: Mutex<Option<&'static str>>,
     seen: Mutex<Vec<Seen>>,
     /// Websocket text frames of the client.
     frames: Mutex<Vec<String>>,
@@ -100,6 +102,11 @@ impl Recorder {
     /// The ends of jobs that are longer than `bytes` are answered with `status` and not passed on.
     pub(crate) fn limit_results(&self, bytes: usize, status: u16) {
         *self.shared.limit.lock().unwrap() = Some((bytes, status));
+    }
+
+    /// Requests whose target begins so are answered with an error and not passed on.
+    pub(crate) fn refuse(&self, target: &'static str) {
+        *self.shared.refused.lock().unwrap() = Some(target);
     }
 
     /// From now on the control plane is of the older kind.
@@ -186,6 +193,14 @@ async fn what_becomes_of(seen: &Seen, shared: &Shared) -> Fate {
         && let Some((status, body)) = older.answer(seen).await
     {
         return Fate::Answered(status, body);
+    }
+    if shared
+        .refused
+        .lock()
+        .unwrap()
+        .is_some_and(|start| seen.target.starts_with(start))
+    {
+        return Fate::Answered(503, refused());
     }
     if seen.target.contains("gateway_events") {
         match *shared.events.lock().unwrap() {

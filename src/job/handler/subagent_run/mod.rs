@@ -223,6 +223,14 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
         .workspaces
         .place(target.subagent_id.as_str(), config.cwd().as_deref());
     let cwd = place.map_err(|error| error.to_string())?;
+    if config.cwd().is_none()
+        && let Err(error) = cx
+            .directories
+            .belongs(target.subagent_id.as_str(), &cx.identity.gateway_id)
+    {
+        // It is kept for ever then, which harms nobody but the disk.
+        tracing::warn!(%error, "Cannot note whose directory an agent works in");
+    }
     equipment.check(target.provider, &target.prompt, &cwd)?;
     let ask = Ask {
         provider: target.provider,
