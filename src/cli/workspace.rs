@@ -11,6 +11,8 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
+use crate::domain::clock::wire_time;
+use crate::state::own_directories::OwnDirectories;
 use crate::state::workspaces::{WorkspaceError, Workspaces};
 
 /// Options of `workspace`.
@@ -19,12 +21,17 @@ use crate::state::workspaces::{WorkspaceError, Workspaces};
     after_help = "An agent works in a directory of its own unless a run names another one (`gateway run --cwd DIR`). That one must lie \
 in a directory that you allowed here, links resolved. A running gateway follows at once.
 
+A directory of its own is kept as long as the control plane has the agent's subagent: until then the agent can be resumed, \
+however its last turn ended. The running gateway asks at its start and once a day; a week after a subagent was first \
+found missing its directory is removed. `prune` shows those that are missing, and removes them now.
+
 This says where an agent starts. What it may do there is a matter of machine control: with full control it may do \
 whatever your account may.
 
 Examples:
   gateway workspace add ~/code
   gateway workspace list
+  gateway workspace prune --dry-run
   gateway workspace remove ~/code"
 )]
 pub(crate) struct WorkspaceArgs {
@@ -47,6 +54,14 @@ enum WorkspaceCommand {
         #[command(flatten)]
         json: JsonArg,
     },
+    /// Remove directories of agents whose subagent is gone
+    Prune {
+        /// Show them and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        json: JsonArg,
+    },
     /// Take a directory back; it is not deleted
     Remove {
         /// The directory
@@ -63,16 +78,19 @@ impl WorkspaceArgs {
         match &self.command {
             WorkspaceCommand::Add { json, .. }
             | WorkspaceCommand::List { json }
+            | WorkspaceCommand::Prune { json, .. }
             | WorkspaceCommand::Remove { json, .. } => json.json,
         }
     }
 }
 
 pub(crate) fn run(args: &WorkspaceArgs, cx: &Context) -> CliResult {
-    let workspaces = Workspaces::new(&Arc::new(cx.state_dir()?));
+    let state = Arc::new(cx.state_dir()?);
+    let workspaces = Workspaces::new(&state);
     match &args.command {
         WorkspaceCommand::Add { dir, json } => add(&workspaces, dir, json.json, cx),
         WorkspaceCommand::List { json } => list(&workspaces, json.json, cx),
+        WorkspaceCommand::Prune { dry_run, json } => prune(&OwnDirectories::new(&state), *dry_run, json.json, cx),
         WorkspaceCommand::Remove { dir, json } => remove(&workspaces, dir, json.json, cx),
     }
 }
@@ -103,6 +121,29 @@ fn list(workspaces: &Workspaces, as_json: bool, cx: &Context) -> CliResult {
         );
     } else {
         roots.iter().for_each(|root| cx.out.line(&root.display().to_string()));
+    }
+    Ok(Exit::OK)
+}
+
+fn prune(directories: &OwnDirectories, dry_run: bool, as_json: bool, cx: &Context) -> CliResult {
+    let missing = directories.missing()?;
+    for gone in missing.iter().filter(|_| !dry_run) {
+        OwnDirectories::remove(gone).map_err(|error| {
+            CliError::failed(format!("{} could not be removed.", cx.out.path(&gone.path))).detail(error.to_string())
+        })?;
+    }
+    if as_json {
+        cx.out.document(&json!({"removed": !dry_run, "directories": missing}))?;
+        return Ok(Exit::OK);
+    }
+    let word = if dry_run { "Would be removed" } else { "Removed" };
+    for gone in &missing {
+        let path = cx.out.path(&gone.path);
+        cx.out
+            .line(&format!("{word}: {path}  (gone since {})", wire_time(gone.since)));
+    }
+    if missing.is_empty() {
+        cx.out.info("No agent's directory is left over.", &Details::new());
     }
     Ok(Exit::OK)
 }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 /// The JSON object that a text is or holds: bare, in a code fence, on a line of its own, or between other words.
 #[must_use]
-pub(crate) fn object_in(text: &str) -> Option<Map<String, Value>> {
-    let text = without_fence(text);
+pub fn object_in(text: &str) -> Option<Map<String, Value>> {
+    let text = text.trim();
     let parsed = |text: &str| serde_json::from_str::<Map<String, Value>>(text.trim()).ok();
     let on_a_line = || {
         text.lines()
@@ -14,16 +14,16 @@ pub(crate) fn object_in(text: &str) -> Option<Map<String, Value>> {
             .find_map(parsed)
     };
     let between = || parsed(text.get(text.find('{')?..=text.rfind('}')?)?);
-    parsed(text).or_else(on_a_line).or_else(between)
+    parsed(text)
+        .or_else(|| parsed(fenced(text)?))
+        .or_else(on_a_line)
+        .or_else(between)
 }
 
-fn without_fence(text: &str) -> &str {
-    let text = text.trim();
-    let Some(inner) = text.strip_prefix("```") else {
-        return text;
-    };
+fn fenced(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("```")?;
     let inner = inner.strip_prefix("json").unwrap_or(inner);
-    inner.trim_end().strip_suffix("```").unwrap_or(inner).trim()
+    Some(inner.rsplit_once("```").map_or(inner, |(inner, _)| inner))
 }
 
 /// Output kept whole, up to a bound.
@@ -68,6 +68,8 @@ mod tests {
             r#" {"a":1} "#,
             "```json\n{\"a\":1}\n```",
             "```{\"a\":1}```",
+            "```\n{\"a\":\n1}```\nDone.",
+            "so: {\"a\":\n1}.",
             "Here {it} is:\n{\"a\":1}\nbye",
             r#"It is {"a":1}, I think"#,
         ] {
@@ -78,7 +80,7 @@ mod tests {
             );
         }
         assert!(
-            ["", "see {x}", "[1]", "}{", "```"]
+            ["", "see {x}", "[1]", "1", "}{", "```"]
                 .into_iter()
                 .all(|text| object_in(text).is_none())
         );

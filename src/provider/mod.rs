@@ -15,7 +15,7 @@ use crate::provider::document::Picture;
 use crate::provider::health::{Verdict, Witness};
 use crate::provider::probe::Prober;
 
-mod answer;
+pub mod answer;
 mod argument;
 pub mod capability;
 pub mod cause;
@@ -78,14 +78,6 @@ impl ProviderId {
         }
     }
 
-    /// The word by which commands name it; the wire's name does too.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|provider| [provider.program(), provider.wire()].contains(&word))
-    }
-
     /// The wire's `subagent_type` of agents that it runs.
     #[must_use]
     pub const fn subagent_type(self) -> &'static str {
@@ -113,6 +105,16 @@ impl ProviderId {
         match self {
             Self::Codex => codex::quirks::DROPPINGS,
             Self::ClaudeCode | Self::Gemini => &[],
+        }
+    }
+
+    /// How the names of files begin that the CLI writes into the directory for temporary files when something fails:
+    /// reports for its makers, with the whole conversation in them.
+    #[must_use]
+    pub const fn reports(self) -> Option<&'static str> {
+        match self {
+            Self::Gemini => Some(gemini::quirks::REPORTS),
+            Self::ClaudeCode | Self::Codex => None,
         }
     }
 }

@@ -37,10 +37,12 @@ use crate::runtime::probes::Probes;
 use crate::runtime::session_keeper::{self, SessionKeeper, install_switch, tokens_of};
 use crate::runtime::signals::Signals;
 use crate::runtime::supervisor::{About, Lines, Note, Supervisor, WorkEnd};
+use crate::runtime::sweeper::Sweeper;
 use crate::runtime::tasks::{Task, Tasks};
 use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
+use crate::state::own_directories::OwnDirectories;
 use crate::state::session::{Session, SessionStore};
 use crate::state::workspaces::Workspaces;
 use crate::wire::heartbeat::WireStatus;
@@ -147,6 +149,7 @@ impl Gateway {
             runs: Runs::new(&client, session.team_id.clone(), session.gateway_id.clone()),
             active: ActiveRuns::default(),
             workspaces: Workspaces::new(plan.dir),
+            directories: OwnDirectories::new(plan.dir),
             homes,
             sessions: Sessions::noted_in(Arc::clone(plan.dir)),
         };
@@ -304,6 +307,13 @@ impl Gateway {
         );
         tasks.spawn(Task::LocalSocket, local_socket::serve(self.listener, asked));
         tasks.spawn(Task::Probes, self.probes.run());
+        let sweeper = Sweeper {
+            runs: self.context.runs,
+            gateway: self.context.identity.gateway_id,
+            active: self.context.active,
+            directories: self.context.directories,
+        };
+        tasks.spawn(Task::Sweeper, sweeper.run());
         let (jobs, journal) = (self.context.backend, self.journal);
         tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker));
         tasks
@@ -316,6 +326,7 @@ async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
         Task::Probes,
         Task::Events,
         Task::Orphans,
+        Task::Sweeper,
         Task::Place,
         Task::Session,
         Task::LocalSocket,

@@ -18,6 +18,7 @@ pub mod shutdown;
 pub mod signals;
 pub mod status;
 pub mod supervisor;
+pub mod sweeper;
 pub mod tasks;
 
 pub use run::{RunEnd, Start, run};

@@ -32,6 +32,8 @@ pub enum Task {
     Events,
     /// Ends what an earlier run left on the control plane.
     Orphans,
+    /// Removes directories that nobody comes back to.
+    Sweeper,
 }
 
 /// What a failure of a task means.
@@ -60,7 +62,7 @@ impl Task {
             Self::Ingress | Self::Journal | Self::Heartbeat => (OnError::StopGateway, OnStop::Await),
             // What is not confirmed by then stays in the journal.
             Self::Reporter | Self::Session | Self::LocalSocket => (OnError::StopGateway, OnStop::Abort),
-            Self::Probes | Self::Events | Self::Orphans | Self::Place => (OnError::Log, OnStop::Abort),
+            Self::Probes | Self::Events | Self::Orphans | Self::Place | Self::Sweeper => (OnError::Log, OnStop::Abort),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod last_run;
 pub mod lock;
 pub mod log_file;
 pub mod operator;
+pub mod own_directories;
 pub mod place;
 pub mod provider_settings;
 pub mod session;

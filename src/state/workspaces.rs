@@ -9,7 +9,8 @@ use crate::state::document::{Document, DocumentError};
 use crate::state::fs::{FsError, OwnerDir};
 
 const ROOTS: &str = "workspaces.json";
-const OWN: &str = "workspaces";
+/// Below the state directory.
+pub(super) const OWN: &str = "workspaces";
 /// Roots that are kept.
 const MOST_ROOTS: usize = 256;
 

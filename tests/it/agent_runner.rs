@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gateway::domain::run::{FailureKind, RunEvent};
 use gateway::job::agent::{Agents, Boundary, How, Report, Turn};
+use gateway::provider::ProviderId;
 use gateway::provider::plan::Format;
 use gateway::provider::request::{OutputForm, Session};
 use gateway::state::fs::OwnerDir;
@@ -184,6 +185,43 @@ async fn what_may_pass_is_tried_again_unless_a_tool_ran() {
         (failure(&report), report.retries.len()),
         ((FailureKind::Capacity, "busy"), 0)
     );
+}
+
+#[tokio::test]
+async fn what_failed_attempts_took_is_counted() {
+    let bench = Bench::new(FakeDriver::default());
+    let body = r#"echo x >>"${0%/*}/tries"
+        if [ $(wc -l <"${0%/*}/tries") -lt 3 ]; then
+            echo '{"error":"capacity","usage":{"in":10,"deep":{"n":1}},"cost":0.25}'; exit 1
+        fi
+        echo '{"answer":"third","usage":{"in":5,"deep":{"n":1},"out":2},"cost":0.5}'"#;
+    let (report, _) = bench.run(&bench.turn(body)).await;
+    assert_eq!((text(&report), report.retries.len()), ("third", 2));
+    assert_eq!(
+        (report.usage, report.cost_usd),
+        (Some(json!({"in": 25, "deep": {"n": 3}, "out": 2})), Some(1.0))
+    );
+}
+
+#[tokio::test]
+async fn reports_about_failures_are_removed_and_older_ones_kept() {
+    let bench = Bench::new(FakeDriver::default());
+    let mut turn = bench.turn(
+        r#"echo secret >"$TMPDIR/gemini-client-error-1.json"; echo mine >"$TMPDIR/other.json"
+        echo '{"answer":"done"}'"#,
+    );
+    turn.provider = ProviderId::Gemini;
+    turn.env = turn.env.with("TMPDIR", bench.path());
+    left_by_somebody(&bench.path().join("gemini-client-error-0.json"));
+    assert_eq!(text(&bench.run(&turn).await.0), "done");
+    let left = |name: &str| bench.path().join(name).exists();
+    let names = ["gemini-client-error-0.json", "gemini-client-error-1.json", "other.json"];
+    assert_eq!(names.map(left), [true, false, true]);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file that somebody else has left")]
+fn left_by_somebody(path: &Path) {
+    std::fs::write(path, "").unwrap();
 }
 
 #[tokio::test]

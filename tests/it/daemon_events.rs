@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
-use crate::support::recorder::{EventFate, Recorder, Seen};
+use crate::support::recorder::{EventFate, Seen};
 
 const NO_CLIS: [(&str, &str); 3] = [
     ("PANORAMA_CLAUDE_CLI", "/nowhere/claude"),
@@ -17,14 +17,6 @@ const NO_CLIS: [(&str, &str); 3] = [
 
 fn about(seen: &Seen) -> bool {
     seen.target.contains("gateway_events")
-}
-
-async fn recorded() -> (Host, Recorder) {
-    let mut host = Host::new().await;
-    let recorder = Recorder::before(host.plane.address).await;
-    host.url = recorder.url();
-    host.write_session();
-    (host, recorder)
 }
 
 fn column(rows: &[Value], name: &str) -> Vec<Value> {
@@ -72,7 +64,7 @@ async fn a_state_directory_that_had_to_move_is_told() {
 
 #[tokio::test]
 async fn an_event_that_is_never_answered_delays_nothing() {
-    let (host, recorder) = recorded().await;
+    let (host, recorder) = Host::recorded().await;
     recorder.end_events_in(EventFate::Silence);
     let daemon = host.start_ready(&NO_CLIS).await;
     let sent = || async { recorder.seen().iter().any(about).then_some(()) };
@@ -88,7 +80,7 @@ async fn an_event_that_is_never_answered_delays_nothing() {
 
 #[tokio::test]
 async fn a_start_during_an_outage_tells_afterwards() {
-    let (host, recorder) = recorded().await;
+    let (host, recorder) = Host::recorded().await;
     recorder.down(true);
     let daemon = host.start(&NO_CLIS);
     daemon.reaches("offline").await;
@@ -100,7 +92,7 @@ async fn a_start_during_an_outage_tells_afterwards() {
 
 #[tokio::test]
 async fn a_refused_event_is_logged_and_not_sent_again() {
-    let (host, recorder) = recorded().await;
+    let (host, recorder) = Host::recorded().await;
     recorder.end_events_in(EventFate::Refused(403));
     let daemon = host.start_ready(&NO_CLIS).await;
     let log = || async {

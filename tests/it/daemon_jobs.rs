@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
-use crate::support::recorder::Recorder;
 
 const PUSH_ONLY: &[(&str, &str)] = &[("PANORAMA_GATEWAY_TEST_POLLING", "off")];
 const POLL_ONLY: &[(&str, &str)] = &[("PANORAMA_GATEWAY_TEST_REALTIME", "off")];
@@ -154,10 +153,7 @@ async fn a_row_that_is_no_job_is_failed_and_holds_nobody_up() {
 #[tokio::test]
 async fn a_refused_result_is_shortened_or_failed_but_never_dropped() {
     for (limit, refusal) in [(600_000, 413), (60_000, 422), (1_000, 400)] {
-        let mut host = Host::new().await;
-        let proxy = Recorder::before(host.plane.address).await;
-        host.url = proxy.url();
-        host.write_session();
+        let (host, proxy) = Host::recorded().await;
         let daemon = host.start_ready(&[]).await;
         proxy.limit_results(limit, refusal);
         let row = host.done(&host.shell("yes | head -c 2000000").await).await;

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
-use crate::support::recorder::Recorder;
 
 #[tokio::test]
 async fn a_second_start_is_refused_and_names_the_holder() {
@@ -62,10 +61,7 @@ async fn a_crash_while_a_job_runs_ends_its_tree_and_fails_it() {
 
 #[tokio::test]
 async fn a_crash_between_end_and_report_loses_nothing() {
-    let mut host = Host::new().await;
-    let proxy = Recorder::before(host.plane.address).await;
-    host.url = proxy.url();
-    host.write_session();
+    let (host, proxy) = Host::recorded().await;
     let daemon = host.start_ready(&[]).await;
     proxy.refuse_results(true);
     let id = host.shell("echo precious").await;
@@ -87,10 +83,7 @@ async fn a_crash_between_end_and_report_loses_nothing() {
 
 #[tokio::test]
 async fn an_outage_is_waited_out_and_jobs_are_done_soon_after() {
-    let mut host = Host::new().await;
-    let proxy = Recorder::before(host.plane.address).await;
-    host.url = proxy.url();
-    host.write_session();
+    let (host, proxy) = Host::recorded().await;
     proxy.down(true);
     let daemon = host.start(&[]);
     daemon.reaches("offline").await;
@@ -264,10 +257,7 @@ async fn a_timeout_ends_what_has_left_the_group() {
 
 #[tokio::test]
 async fn a_retry_runs_although_the_dead_row_still_looks_alive() {
-    let mut host = Host::new().await;
-    let proxy = Recorder::before(host.plane.address).await;
-    host.url = proxy.url();
-    host.write_session();
+    let (host, proxy) = Host::recorded().await;
     let daemon = host.start_ready(&[]).await;
     let payload = json!({"resource_id": host.resource, "command": "sleep 600"});
     let key = json!({"idempotency_key": "once"});
@@ -310,10 +300,7 @@ async fn a_daemon_whose_state_directory_was_deleted_ends() {
 
 #[tokio::test]
 async fn a_third_signal_ends_at_once_also_without_a_control_plane() {
-    let mut host = Host::new().await;
-    let proxy = Recorder::before(host.plane.address).await;
-    host.url = proxy.url();
-    host.write_session();
+    let (host, proxy) = Host::recorded().await;
     let daemon = host.start_ready(&[]).await;
     let file = host.state.path().join("pid");
     host.shell(&format!(

@@ -42,14 +42,6 @@ fn line(seen: &Seen, host: &Host) -> String {
         .replace(&host.plane.anon_key, "ANON")
 }
 
-async fn recorded() -> (Host, Recorder) {
-    let mut host = Host::new().await;
-    let recorder = Recorder::before(host.plane.address).await;
-    host.url = recorder.url();
-    host.write_session();
-    (host, recorder)
-}
-
 const CANCELS: &str = "GET /rest/v1/gateway_jobs?select=*&team_id=eq.T&status=eq.queued&gateway_id=eq.G\
                        &job_type=eq.subagent_cancel&order=created_at.asc,id.asc&limit=100";
 const JOBS: &str = "GET /rest/v1/gateway_jobs?select=*&team_id=eq.T&status=eq.queued&gateway_id=eq.G\
@@ -64,7 +56,7 @@ const CLAUDE_ALONE: [(&str, &str); 3] = [
 
 #[tokio::test]
 async fn start_idle_and_end_say_what_was_observed() {
-    let (host, recorder) = recorded().await;
+    let (host, recorder) = Host::recorded().await;
     let daemon = host.start_ready(&CLAUDE_ALONE).await;
     eventually("a ready heartbeat", || async {
         (host.wire_status().await == "ready").then_some(())
@@ -192,7 +184,7 @@ async fn said_for(host: &Host, recorder: &Recorder, id: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_pushed_shell_job_takes_four_requests_in_two_trips() {
-    let (host, recorder) = recorded().await;
+    let (host, recorder) = Host::recorded().await;
     let daemon = host.start_ready(&[("PANORAMA_GATEWAY_TEST_POLLING", "off")]).await;
     let id = host.shell("true").await;
     let mut lines = said_for(&host, &recorder, &id).await;
@@ -224,7 +216,7 @@ async fn a_pushed_shell_job_takes_four_requests_in_two_trips() {
 
 #[tokio::test]
 async fn a_diagnostic_job_takes_two_requests() {
-    let (host, recorder) = recorded().await;
+    let (host, recorder) = Host::recorded().await;
     let daemon = host.start_ready(&[("PANORAMA_GATEWAY_TEST_POLLING", "off")]).await;
     let id = host.submit("diagnostic", json!({}), json!({})).await;
     assert_eq!(

@@ -181,10 +181,13 @@ async fn events_that_are_refused_for_good_are_counted_at_the_end() {
     let codex = programs.codex("say 0 one; sleep 0.4; say 1 two; sleep 0.4; say 2 three");
     let mut host = Host::new().await;
     let recorder = Recorder::before(host.plane.address).await;
-    recorder.refuse(|seen| {
-        let event = seen.method == "POST" && seen.target.contains("subagent_run_events");
-        event && !seen.body.contains("run_completed")
-    });
+    recorder.refuse(
+        |seen| {
+            let event = seen.method == "POST" && seen.target.contains("subagent_run_events");
+            event && !seen.body.contains("run_completed")
+        },
+        403,
+    );
     host.url = recorder.url();
     host.write_session();
     let daemon = host.start_ready(&[("PANORAMA_CODEX_CLI", &codex)]).await;

@@ -1,10 +1,12 @@
 //! The end of a run, told until it is known. Every step may be repeated.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{EVENTS, RUNS, Runs, SUBAGENTS};
+use super::merge::{Merge, Notes};
+use super::{EVENTS, RUNS, Runs, SUBAGENTS, columns};
 use crate::backend::error::BackendError;
+use crate::backend::rest::Query;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::run::{RunFinal, error_envelope};
@@ -56,40 +58,36 @@ impl Runs {
     }
 
     async fn finalize_by_updates(&self, end: &RunFinal) -> Result<Closed, BackendError> {
-        let run = self.run(&end.run_id).await?;
-        let write = |row: Option<&Value>| {
-            let mut metadata = metadata_of(row);
-            metadata.extend(end.metadata_patch.clone());
-            json!({
+        let merge = |table, id, patch| Merge {
+            table,
+            id,
+            columns: columns(json!({
                 "status": end.final_status,
                 "output": end.output.as_ref().or(end.failure_output.as_ref()),
                 "error": end.final_error,
                 "completed_at": wire_time(end.completed_at),
-                "metadata": metadata,
-            })
+            })),
+            patch,
         };
-        let ended = self
-            .own(self.rest.from(RUNS).update(&write(run.as_ref())))
-            .eq("id", &end.run_id)
-            .eq("status", "running")
-            .returning("id")
-            .fetch()
-            .await?;
-        let before = run
-            .as_ref()
-            .and_then(|run| run.get("status")?.as_str())
-            .unwrap_or("gone");
-        if ended.is_empty() && before != end.final_status.as_str() {
-            let error = format!("The run is {before} already.");
-            return Ok(Closed::Refused { error });
+        let mut patch = end.metadata_patch.clone();
+        if !end.stderr.is_empty() {
+            patch.insert("stderr".to_owned(), Value::from(end.stderr.as_str()));
+        }
+        let of_run = merge(RUNS, end.run_id.as_str(), &patch);
+        if !self.merge(&of_run, None, |query| self.own(query)).await? {
+            let status = self.run_status(&end.run_id).await?;
+            if status.as_deref() != Some(end.final_status.as_str()) {
+                let error = format!("The run is {} already.", status.as_deref().unwrap_or("gone"));
+                return Ok(Closed::Refused { error });
+            }
         }
         let subagent = self.subagent(&end.subagent_id).await?;
-        if is_busy_with(subagent.as_ref(), Some(&end.run_id)) {
-            self.own(self.rest.from(SUBAGENTS).update(&write(subagent.as_ref())))
-                .eq("id", &end.subagent_id)
-                .eq("status", "running")
-                .execute()
-                .await?;
+        if let Some(subagent) = subagent.filter(|row| !is_told(row, end))
+            && self.is_busy_with(&subagent, Some(&end.run_id)).await?
+        {
+            let of_subagent = merge(SUBAGENTS, end.subagent_id.as_str(), &end.metadata_patch);
+            let seen = Notes::of(&subagent);
+            let _ended_otherwise = !self.merge(&of_subagent, Some(&seen), |query| self.own(query)).await?;
         }
         Ok(Closed::Done { output: None })
     }
@@ -121,41 +119,101 @@ impl Runs {
         let Some(row) = self.subagent(subagent).await? else {
             return Ok(());
         };
-        if row.get("gateway_id").and_then(Value::as_str) != Some(self.gateway.as_str())
-            || !is_busy_with(Some(&row), run)
-        {
+        if row.get("gateway_id").and_then(Value::as_str) != Some(self.gateway.as_str()) {
             return Ok(());
         }
-        let current = row.pointer("/metadata/current_run_id").and_then(Value::as_str);
-        let active = self.active_run(subagent).await?;
-        let active = active.filter(|active| {
-            let id = active.get("id").and_then(Value::as_str);
-            run.map_or(current.is_none() || id == current, |run| id == Some(run.as_str()))
-        });
-        if let Some(active) = &active {
-            self.own(self.rest.from(RUNS).update(&failure(active, error)))
-                .eq("id", active.get("id").and_then(Value::as_str).unwrap_or_default())
-                .eq("status", "running")
-                .execute()
+        let run = match run {
+            Some(run) => Some(run.clone()),
+            None => self.run_at_work(subagent, &row).await?,
+        };
+        if let Some(run) = &run {
+            self.fail_row(RUNS, run.as_str(), error, |query| query.eq("subagent_id", subagent))
                 .await?;
         }
-        self.own(self.rest.from(SUBAGENTS).update(&failure(&row, error)))
-            .eq("id", subagent)
-            .eq("status", "running")
-            .execute()
-            .await?;
-        let id = active
-            .as_ref()
-            .and_then(|active| RunId::new(active.get("id")?.as_str()?).ok());
-        match id {
-            Some(id) => {
+        if self.is_busy_with(&row, run.as_ref()).await? {
+            self.fail_row(SUBAGENTS, subagent.as_str(), error, |query| query)
+                .await?;
+        }
+        match run {
+            Some(run) if self.has_failed_so(&run, error).await? => {
                 let payload = json!({"reason": error, "source": "gateway_job_failure"});
-                self.tell_end(&id, subagent, &[("run_failed".to_owned(), payload)])
-                    .await
+                let events = [("run_failed".to_owned(), payload)];
+                self.tell_end(&run, subagent, &events).await
             }
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
+
+    async fn fail_row(
+        &self,
+        table: &'static str,
+        id: &str,
+        error: &str,
+        narrow: impl Fn(Query) -> Query,
+    ) -> Result<(), BackendError> {
+        let now = wire_time(clock::now());
+        let patch = columns(json!({
+            "schema_version": 1, "runner": "gateway", "last_run_at": now, "gateway_error": error,
+        }));
+        let failure = json!({
+            "status": "failed", "error": error, "output": error_envelope(error), "completed_at": now,
+        });
+        let merge = Merge {
+            table,
+            id,
+            columns: columns(failure),
+            patch: &patch,
+        };
+        let narrow = |query| self.own(narrow(query));
+        self.merge(&merge, None, narrow).await.map(|_or_it_had_ended| ())
+    }
+
+    async fn has_failed_so(&self, run: &RunId, error: &str) -> Result<bool, BackendError> {
+        let row = self
+            .rest
+            .from(RUNS)
+            .select("status,error")
+            .eq("id", run)
+            .maybe_one()
+            .await?;
+        Ok(row
+            .is_some_and(|row| row.get("status") == Some(&json!("failed")) && row.get("error") == Some(&json!(error))))
+    }
+
+    /// The run that the subagent says it is busy with, if that one runs, else the newest that does.
+    async fn run_at_work(&self, subagent: &SubagentId, row: &Value) -> Result<Option<RunId>, BackendError> {
+        if let Some(current) = current_run(row)
+            && self.run_status(&current).await?.as_deref() == Some("running")
+        {
+            return Ok(Some(current));
+        }
+        let newest = self.active_run(subagent).await?;
+        Ok(newest.and_then(|run| RunId::new(run.get("id")?.as_str()?).ok()))
+    }
+
+    /// Whether the subagent runs, and runs that run as far as it says. What an earlier turn left there says nothing.
+    async fn is_busy_with(&self, subagent: &Value, run: Option<&RunId>) -> Result<bool, BackendError> {
+        if subagent.get("status").and_then(Value::as_str) != Some("running") {
+            return Ok(false);
+        }
+        match (run, current_run(subagent)) {
+            (Some(run), Some(current)) if *run != current => {
+                Ok(self.run_status(&current).await?.as_deref() != Some("running"))
+            }
+            (Some(_), Some(_)) | (None, _) | (_, None) => Ok(true),
+        }
+    }
+}
+
+/// Whether the subagent knows of this end: it may be at its next turn already.
+fn is_told(subagent: &Value, end: &RunFinal) -> bool {
+    let metadata = subagent.get("metadata");
+    let holds = |name: &str, value: &Value| metadata.and_then(|metadata| metadata.get(name)) == Some(value);
+    !end.metadata_patch.is_empty() && end.metadata_patch.iter().all(|(name, value)| holds(name, value))
+}
+
+fn current_run(subagent: &Value) -> Option<RunId> {
+    RunId::new(subagent.pointer("/metadata/current_run_id")?.as_str()?).ok()
 }
 
 fn request(end: &RunFinal) -> Value {
@@ -170,33 +228,4 @@ fn request(end: &RunFinal) -> Value {
         "stderr": end.stderr,
         "metadata_patch": end.metadata_patch,
     })
-}
-
-fn failure(row: &Value, error: &str) -> Value {
-    let now = wire_time(clock::now());
-    let mut metadata = metadata_of(Some(row));
-    metadata.insert("schema_version".to_owned(), Value::from(1));
-    metadata.insert("runner".to_owned(), Value::from("gateway"));
-    metadata.insert("last_run_at".to_owned(), Value::from(now.clone()));
-    metadata.insert("gateway_error".to_owned(), Value::from(error));
-    json!({
-        "status": "failed",
-        "error": error,
-        "output": error_envelope(error),
-        "completed_at": now,
-        "metadata": metadata,
-    })
-}
-
-fn metadata_of(row: Option<&Value>) -> Map<String, Value> {
-    let metadata = row.and_then(|row| row.get("metadata")?.as_object());
-    metadata.cloned().unwrap_or_default()
-}
-
-/// Whether the subagent runs, and runs that run as far as it says.
-fn is_busy_with(subagent: Option<&Value>, run: Option<&RunId>) -> bool {
-    let Some(subagent) = subagent else { return false };
-    let current = subagent.pointer("/metadata/current_run_id").and_then(Value::as_str);
-    subagent.get("status").and_then(Value::as_str) == Some("running")
-        && run.zip(current).is_none_or(|(run, current)| run.as_str() == current)
 }

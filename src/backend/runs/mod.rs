@@ -1,6 +1,7 @@
 //! Subagents and their runs: what a gateway reads, begins and ends.
 
 mod close;
+mod merge;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -12,7 +13,10 @@ use crate::backend::rest::{Query, Rest};
 use crate::domain::clock::wire_time;
 use crate::domain::ids::{GatewayId, RunId, SubagentId, TeamId};
 
+use self::merge::Merge;
+
 pub use close::Closed;
+pub use merge::Notes;
 
 const SUBAGENTS: &str = "subagents";
 const RUNS: &str = "subagent_runs";
@@ -58,10 +62,20 @@ impl Runs {
     pub async fn subagent(&self, id: &SubagentId) -> Result<Option<Value>, BackendError> {
         self.rest
             .from(SUBAGENTS)
-            .select("id,team_id,gateway_id,owner_agent_id,subagent_type,status,config,input,metadata")
+            .select("id,team_id,gateway_id,owner_agent_id,subagent_type,status,config,input,metadata,updated_at")
             .eq("id", id)
             .maybe_one()
             .await
+    }
+
+    /// Which of these subagents the team still has.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request.
+    pub async fn existing(&self, ids: &[String]) -> Result<Vec<String>, BackendError> {
+        let rows = self.rest.from(SUBAGENTS).select("id").in_("id", ids).fetch().await?;
+        let id = |row: &Value| Some(row.get("id")?.as_str()?.to_owned());
+        Ok(rows.iter().filter_map(id).collect())
     }
 
     /// An accepted run, if there is one of that id.
@@ -71,7 +85,7 @@ impl Runs {
     pub async fn run(&self, id: &RunId) -> Result<Option<Value>, BackendError> {
         self.rest
             .from(RUNS)
-            .select("id,subagent_id,run_sequence,status,prompt,metadata")
+            .select("id,subagent_id,run_sequence,status,prompt,metadata,updated_at")
             .eq("id", id)
             .maybe_one()
             .await
@@ -86,7 +100,7 @@ impl Runs {
         Ok(row.and_then(|row| row.get("status")?.as_str().map(str::to_owned)))
     }
 
-    /// The newest run of a subagent that is running: `{id, run_sequence, metadata}`.
+    /// The newest run of a subagent that is running: `{id, run_sequence, metadata, updated_at}`.
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
@@ -94,7 +108,7 @@ impl Runs {
         let newest = self
             .rest
             .from(RUNS)
-            .select("id,run_sequence,metadata")
+            .select("id,run_sequence,metadata,updated_at")
             .eq("subagent_id", subagent)
             .eq("status", "running")
             .order("run_sequence.desc")
@@ -102,16 +116,23 @@ impl Runs {
         Ok(newest.fetch().await?.into_iter().next())
     }
 
-    /// The number for a run that the backend did not number itself.
+    /// The number for a run that the backend did not number itself: its next one or, if it gives none, one more than the
+    /// last that is known.
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
     pub async fn allocate_sequence(&self, subagent: &SubagentId) -> Result<i64, BackendError> {
-        let number = self
-            .rest
-            .rpc("allocate_subagent_run_sequence", &json!({"p_subagent_id": subagent}))
-            .await?;
-        Ok(number.as_i64().unwrap_or(1))
+        let asked = json!({"p_subagent_id": subagent});
+        match self.rest.rpc("allocate_subagent_run_sequence", &asked).await {
+            Ok(number) => Ok(number.as_i64().unwrap_or(1)),
+            Err(error) if error.is_transient() => Err(error),
+            Err(_no_such_function) => {
+                let runs = self.rest.from(RUNS).select("run_sequence").eq("subagent_id", subagent);
+                let last = runs.order("run_sequence.desc").limit(1).fetch().await?;
+                let last = last.first().and_then(|run| run.get("run_sequence")?.as_i64());
+                Ok(last.unwrap_or(0).saturating_add(1))
+            }
+        }
     }
 
     /// Writes a run that no backend accepted beforehand; tells when another one is there already.
@@ -122,7 +143,7 @@ impl Runs {
         inserted(self.rest.from(RUNS).insert(run).execute().await)
     }
 
-    /// Notes on run and subagent that the turn begins. `None`: the row was not running any more.
+    /// Notes on a run that the turn begins, over what was seen of it; false when it was not running any more.
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
@@ -131,16 +152,15 @@ impl Runs {
         run: &RunId,
         subagent: &SubagentId,
         started_at: Timestamp,
-        metadata: &Map<String, Value>,
-    ) -> Result<Option<Value>, BackendError> {
-        self.rest
-            .from(RUNS)
-            .update(&json!({"started_at": wire_time(started_at), "metadata": metadata}))
-            .eq("id", run)
-            .eq("subagent_id", subagent)
-            .eq("status", "running")
-            .returning("id")
-            .maybe_one()
+        (seen, patch): (&Notes, &Map<String, Value>),
+    ) -> Result<bool, BackendError> {
+        let merge = Merge {
+            table: RUNS,
+            id: run.as_str(),
+            columns: columns(json!({"started_at": wire_time(started_at)})),
+            patch,
+        };
+        self.merge(&merge, Some(seen), |query| query.eq("subagent_id", subagent))
             .await
     }
 
@@ -152,49 +172,52 @@ impl Runs {
         &self,
         subagent: &SubagentId,
         started_at: Timestamp,
-        metadata: &Map<String, Value>,
-    ) -> Result<Option<Value>, BackendError> {
-        self.rest
-            .from(SUBAGENTS)
-            .update(&json!({"status": "running", "started_at": wire_time(started_at), "metadata": metadata}))
-            .eq("id", subagent)
-            .eq("status", "running")
-            .returning("id")
-            .maybe_one()
-            .await
+        (seen, patch): (&Notes, &Map<String, Value>),
+    ) -> Result<bool, BackendError> {
+        let merge = Merge {
+            table: SUBAGENTS,
+            id: subagent.as_str(),
+            columns: columns(json!({"status": "running", "started_at": wire_time(started_at)})),
+            patch,
+        };
+        self.merge(&merge, Some(seen), |query| query).await
     }
 
-    /// Replaces the metadata of a running subagent. `None`: it was not running any more.
+    /// Adds to the metadata of a running subagent; false when it was not running any more.
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
     pub async fn note_subagent(
         &self,
         subagent: &SubagentId,
-        metadata: &Map<String, Value>,
-    ) -> Result<Option<Value>, BackendError> {
-        self.rest
-            .from(SUBAGENTS)
-            .update(&json!({"metadata": metadata}))
-            .eq("status", "running")
-            .eq("id", subagent)
-            .returning("id")
-            .maybe_one()
-            .await
+        seen: &Notes,
+        patch: &Map<String, Value>,
+    ) -> Result<bool, BackendError> {
+        self.note(SUBAGENTS, subagent.as_str(), (seen, patch)).await
     }
 
-    /// Replaces the metadata of a running run.
+    /// Adds to the metadata of a running run; false when it was not running any more.
     ///
     /// # Errors
     /// [`BackendError`] as for every request.
-    pub async fn note_run(&self, run: &RunId, metadata: &Map<String, Value>) -> Result<(), BackendError> {
-        self.rest
-            .from(RUNS)
-            .update(&json!({"metadata": metadata}))
-            .eq("id", run)
-            .eq("status", "running")
-            .execute()
-            .await
+    pub async fn note_run(&self, run: &RunId, seen: &Notes, patch: &Map<String, Value>) -> Result<bool, BackendError> {
+        self.note(RUNS, run.as_str(), (seen, patch)).await
+    }
+
+    async fn note(
+        &self,
+        table: &'static str,
+        id: &str,
+        (seen, patch): (&Notes, &Map<String, Value>),
+    ) -> Result<bool, BackendError> {
+        let columns = Map::new();
+        let merge = Merge {
+            table,
+            id,
+            columns,
+            patch,
+        };
+        self.merge(&merge, Some(seen), |query| query).await
     }
 
     /// The number for the next event of a run.
@@ -268,6 +291,13 @@ impl Runs {
     /// Rows of this gateway only: nobody else's run is ended from here.
     fn own(&self, query: Query) -> Query {
         query.eq("gateway_id", &self.gateway)
+    }
+}
+
+fn columns(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(columns) => columns,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     }
 }
 

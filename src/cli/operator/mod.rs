@@ -5,6 +5,7 @@ mod runs;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::backend::rest::Query;
 use crate::backend::{Auth, BackendError, Client, Endpoint, Http, account};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -16,6 +17,8 @@ use crate::domain::secret::Secret;
 use crate::state::operator::Operator as Credential;
 
 pub(crate) use self::runs::StartedRun;
+
+const SUBAGENT_RUN: &str = "subagent_run";
 
 /// A job to be written.
 #[derive(Debug)]
@@ -41,6 +44,15 @@ pub(crate) enum Cancel {
     Queued,
     /// While it is not final.
     Unfinished,
+}
+
+/// How a job was cancelled.
+#[derive(Debug)]
+pub(crate) enum Cancelled {
+    /// It is final; its id and status.
+    Ended(Value),
+    /// Its gateway was asked to end what it runs.
+    Asked,
 }
 
 /// A control plane seen by an operator.
@@ -174,18 +186,37 @@ impl Operator {
         query.fetch().await.map_err(|error| self.explain(&error))
     }
 
-    /// Cancels a job; `None` when it was in no state for it.
-    pub(crate) async fn cancel(&self, id: &str, when: Cancel, why: &str) -> Result<Option<Value>, CliError> {
+    /// Cancels a job; `None` when it was in no state for it. A turn of a subagent is never cut off from its run: one that
+    /// nobody took is taken back whole, one that is at work is ended by its gateway.
+    pub(crate) async fn cancel(&self, id: &str, when: Cancel, why: &str) -> Result<Option<Cancelled>, CliError> {
+        let others = self.cancel_rows(id, when, why).neq("job_type", SUBAGENT_RUN);
+        let written = others.returning("id,status").maybe_one().await;
+        if let Some(row) = written.map_err(|error| self.explain(&error))? {
+            return Ok(Some(Cancelled::Ended(row)));
+        }
+        let job = self.try_job(id, "id,job_type,status,gateway_id,payload").await;
+        let turn = job
+            .map_err(|error| self.explain(&error))?
+            .filter(|job| job.get("job_type").is_some_and(|kind| kind == SUBAGENT_RUN))
+            .filter(|job| {
+                job.get("status")
+                    .is_some_and(|status| status == "queued" || status == "running")
+            });
+        match turn {
+            Some(job) => self.cancel_turn(id, &job, when, why).await,
+            None => Ok(None),
+        }
+    }
+
+    fn cancel_rows(&self, id: &str, when: Cancel, why: &str) -> Query {
         let now = wire_time(self.server_time());
         let changes = json!({"status": JobStatus::Cancelled.as_str(), "error": why, "completed_at": now});
         let query = self.client.rest().from("gateway_jobs").update(&changes);
         let query = query.eq("id", id).eq("team_id", &self.team_id);
-        let query = match when {
+        match when {
             Cancel::Queued => query.eq("status", JobStatus::Queued.as_str()),
             Cancel::Unfinished => query.in_("status", [JobStatus::Queued.as_str(), JobStatus::Running.as_str()]),
-        };
-        let written = query.returning("id,status").maybe_one().await;
-        written.map_err(|error| self.explain(&error))
+        }
     }
 
     /// A backend error for people.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{NewJob, Operator};
+use super::{Cancel, Cancelled, NewJob, Operator};
 use crate::backend::realtime::Binding;
 use crate::backend::{BackendError, Realtime};
 use crate::cli::error::CliError;
@@ -37,19 +37,54 @@ impl Operator {
 
     /// Takes a turn back that no gateway took; whether it was so still.
     pub(crate) async fn withdraw_run(&self, job_id: &str, reason: &str) -> Result<bool, CliError> {
+        let withdrawn = self.try_withdraw(job_id, reason).await;
+        withdrawn.map_err(|error| self.explain(&error))
+    }
+
+    async fn try_withdraw(&self, job_id: &str, reason: &str) -> Result<bool, BackendError> {
         let asked = json!({"job_id": job_id, "reason": reason});
-        let answer: Result<Value, _> = self
-            .client
-            .functions()
-            .invoke("withdraw-gateway-subagent-run", &asked)
-            .await;
-        let answer = answer.map_err(|error| self.explain(&error))?;
+        let functions = self.client.functions();
+        let answer: Value = functions.invoke("withdraw-gateway-subagent-run", &asked).await?;
         Ok(answer.get("withdrawn") == Some(&Value::Bool(true)))
+    }
+
+    /// Ends a turn that is not final, in the way that its state asks for.
+    pub(super) async fn cancel_turn(
+        &self,
+        id: &str,
+        job: &Value,
+        when: Cancel,
+        why: &str,
+    ) -> Result<Option<Cancelled>, CliError> {
+        match self.try_withdraw(id, why).await {
+            Ok(true) => return Ok(Some(Cancelled::Ended(json!({"id": id, "status": "cancelled"})))),
+            Ok(false) => {}
+            // A control plane that takes no turns back: the gateway ends it when it comes to it.
+            Err(error) if error.status() == Some(404) => {}
+            Err(error) => return Err(self.explain(&error)),
+        }
+        if when == Cancel::Queued {
+            return Ok(None);
+        }
+        let word = |name: &str| job.get(name).and_then(Value::as_str).unwrap_or_default();
+        let named = |snake: &str, camel: &str| {
+            let payload = job.get("payload")?;
+            payload.get(snake).or_else(|| payload.get(camel)).cloned()
+        };
+        let payload = json!({
+            "subagent_id": named("subagent_id", "subagentId"), "run_id": named("run_id", "runId"), "reason": why,
+        });
+        self.ask_to_cancel(word("gateway_id"), &payload).await?;
+        Ok(Some(Cancelled::Asked))
     }
 
     /// Asks the gateway at work to end a turn.
     pub(crate) async fn cancel_run(&self, gateway: &str, run: &StartedRun, reason: &str) -> Result<Value, CliError> {
         let payload = json!({"subagent_id": run.subagent_id, "run_id": run.run_id, "reason": reason});
+        self.ask_to_cancel(gateway, &payload).await
+    }
+
+    async fn ask_to_cancel(&self, gateway: &str, payload: &Value) -> Result<Value, CliError> {
         let job = NewJob {
             gateway_id: gateway.to_owned(),
             job_type: "subagent_cancel".to_owned(),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::domain::run::{Answer, FailureKind, RunFailure};
+use crate::provider::answer::object_in;
 use crate::provider::driver::Check;
 use crate::provider::request::{OutputForm, RunRequest, Session};
 
@@ -12,7 +13,7 @@ pub(super) fn checked(mut answer: Answer, request: &RunRequest, check: Option<&C
         return Ok(answer);
     }
     if answer.structured.is_none() {
-        answer.structured = object_in(&answer.text);
+        answer.structured = object_in(&answer.text).map(Value::Object);
     }
     let Some(check) = check else {
         return Ok(answer);
@@ -35,51 +36,9 @@ pub(super) fn same_session(asked: &Session, got: Option<&str>) -> Result<(), Run
     }
 }
 
-/// The JSON object that a text is, holds in a fence, or holds between other words.
-#[must_use]
-pub fn object_in(text: &str) -> Option<Value> {
-    let text = text.trim();
-    let fenced = text.strip_prefix("```").map(|inner| {
-        let inner = inner.strip_prefix("json").unwrap_or(inner);
-        inner.rsplit_once("```").map_or(inner, |(inner, _)| inner)
-    });
-    let between = || text.get(text.find('{')?..=text.rfind('}')?);
-    parse(text)
-        .or_else(|| parse(fenced?))
-        .or_else(|| text.lines().find_map(parse))
-        .or_else(|| parse(between()?))
-}
-
-fn parse(text: &str) -> Option<Value> {
-    let text = text.trim();
-    if !text.starts_with('{') {
-        return None;
-    }
-    serde_json::from_str(text).ok().filter(Value::is_object)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn an_object_is_found_among_words() {
-        for text in [
-            r#"{"a":1}"#,
-            " {\"a\":\n1}\n",
-            "```json\n{\"a\":1}\n```",
-            "```\n{\"a\":1}```\nDone.",
-            "Here:\n{\"a\":1}\nIs that {good}?",
-            "so: {\"a\":\n1}.",
-        ] {
-            assert_eq!(object_in(text), Some(json!({"a": 1})), "{text}");
-        }
-        for text in ["", "[1]", "see {x}", "1", "} {", "\"{}\""] {
-            assert_eq!(object_in(text).filter(|found| *found != json!({})), None, "{text}");
-        }
-    }
 
     #[test]
     fn another_session_than_the_one_resumed_is_a_failure() {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::run::{Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
-use crate::job::agent::droppings::Droppings;
+use crate::job::agent::droppings::{Droppings, Reports};
 use crate::job::agent::pulse::Pulse;
 use crate::job::agent::scratch::{OutputFile, Scratch, read_output};
 use crate::job::agent::{Boundary, CommandLine, How, Observer, Process, Turn};
@@ -76,6 +76,8 @@ impl Start<'_> {
         let command = self.command_line(&plan);
         observer.planned(&command);
         let droppings = Droppings::before(&command.cwd, self.turn.provider.droppings());
+        let temp_dir = self.turn.env.get("TMPDIR").map(PathBuf::from);
+        let reports = Reports::before(temp_dir, self.turn.provider.reports());
         let (format, output_file) = (plan.format, plan.output_file.clone());
         let spec = self.spec(plan, &command);
         let patience = self.deadline.saturating_duration_since(Instant::now());
@@ -92,6 +94,9 @@ impl Start<'_> {
                     .transcript(self.turn.provider, self.request, self.cli(), format);
                 let (how, exit) = self.read(child, format, &mut *reader, observer).await;
                 self.sweep(&exit, &droppings).await;
+                if let Some(reports) = reports {
+                    reports.remove();
+                }
                 let process = Process::new(command, exit);
                 self.judge(how, reader, process, output_file)
             }

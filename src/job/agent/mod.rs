@@ -12,6 +12,7 @@ mod pulse;
 mod report;
 pub mod retry;
 mod scratch;
+mod spent;
 mod totals;
 mod turns;
 
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::attempt::{Attempt, Start};
 use self::retry::{Reason, Retry};
 use self::scratch::Scratch;
+use self::spent::Spent;
 use self::totals::{Began, Totals};
 use self::turns::Turns;
 use crate::domain::limits::OUTPUT_LIMIT_BYTES;
@@ -37,7 +39,6 @@ use crate::provider::driver::{Check, Driver};
 use crate::provider::request::{OutputForm, RunRequest, Session};
 use crate::state::fs::{FsError, OwnerDir};
 
-pub use self::answer::object_in;
 pub use self::environment::environment;
 pub use self::report::{Boundary, CommandLine, How, Observer, Process, Report};
 
@@ -146,6 +147,7 @@ impl Agents {
             request: turn.request.clone(),
             check: None,
             retries: Vec::new(),
+            spent: Spent::default(),
         };
         if let OutputForm::Json { schema: Some(schema) } = &turn.request.output {
             match self.0.driver.schema(schema) {
@@ -177,6 +179,8 @@ struct Run<'a> {
     request: RunRequest,
     check: Option<Check>,
     retries: Vec<Reason>,
+    /// What attempts before the last one took.
+    spent: Spent,
 }
 
 impl Run<'_> {
@@ -213,10 +217,11 @@ impl Run<'_> {
                 "attempt_started",
                 json!({"attempt": made, "max_attempts": max}),
             ));
-            let attempt = self.attempt(observer).await;
+            let mut attempt = self.attempt(observer).await;
             let Some((reason, delay)) = self.again(made, &attempt) else {
                 return attempt;
             };
+            self.spent.add(&mut attempt.end);
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             let details =
                 json!({"attempt": made, "max_attempts": max, "reason": reason.as_str(), "delay_ms": delay_ms});
@@ -290,15 +295,17 @@ impl Run<'_> {
         }
     }
 
-    fn report(self, attempt: Attempt) -> Report {
-        let Attempt { how, end, process } = attempt;
+    fn report(mut self, attempt: Attempt) -> Report {
+        let Attempt { how, mut end, process } = attempt;
+        self.spent.add(&mut end);
+        let Spent { usage, cost_usd } = self.spent;
         Report {
             how,
             answer: end.answer,
             session_id: end.session_id,
             model: end.model,
-            usage: end.usage,
-            cost_usd: end.cost_usd,
+            usage,
+            cost_usd,
             tool_ran: end.tool_ran,
             metadata: end.metadata,
             process,

@@ -107,6 +107,12 @@ impl ActiveRuns {
         })
     }
 
+    /// Whether a run of the subagent is at work.
+    #[must_use]
+    pub fn is_at_work(&self, subagent: &SubagentId) -> bool {
+        self.with(|book| book.runs.contains_key(subagent))
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Book) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -21,7 +21,7 @@ use crate::provider::{ProviderId, Providers};
 pub(super) const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a job waits for the first look at the agent CLIs after a start.
-pub(super) const FIRST_LOOK: Duration = Duration::from_secs(15);
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(45);
 
 /// Whether this account is root, and whether the owner lets agents act freely although it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -27,6 +27,7 @@ use crate::process::env::ChildEnv;
 use crate::process::identity::ProcessIdentity;
 use crate::provider::Providers;
 use crate::provider::home::Homes;
+use crate::state::own_directories::OwnDirectories;
 use crate::state::workspaces::Workspaces;
 
 pub use subagent_run::PLACE as SUBAGENTS_PLACE;
@@ -52,6 +53,8 @@ pub struct Context {
     pub active: ActiveRuns,
     /// Where agents work.
     pub workspaces: Workspaces,
+    /// Whose directories those are that nobody chose.
+    pub directories: OwnDirectories,
     /// Homes and settings of agent CLIs.
     pub homes: Homes,
     /// Shells that outlive the jobs that opened them.

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::backend::BackendError;
+use crate::backend::runs::Notes;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::job::{Job, JobOutcome};
-use crate::job::handler::subagent_run::{ask, members, trimmed};
+use crate::job::handler::subagent_run::{ask, trimmed};
 use crate::job::handler::{Context, JobLife};
 use crate::job::policy::cancel::{self, CancelFacts, CancelVerdict};
 
@@ -92,21 +93,16 @@ fn resolve(request: &Request, found: &Found) -> CancelVerdict {
 /// Writes the wish into both rows; false when the subagent was not running any more.
 async fn note(request: &Request, run: &RunId, found: &Found, cx: &Context, life: &JobLife) -> Result<bool, JobOutcome> {
     let wish = wish(request, run);
-    let with_wish = |mut metadata: Map<String, Value>| {
-        metadata.extend(wish.clone());
-        metadata
-    };
-    let subagent = with_wish(members(&found.row, "metadata"));
-    let noted = ask(life, || cx.runs.note_subagent(&request.subagent_id, &subagent));
+    let subagent = Notes::of(&found.row);
+    let noted = ask(life, || cx.runs.note_subagent(&request.subagent_id, &subagent, &wish));
     let noted = noted
         .await
         .map_err(|error| fail(request, "Failed to persist subagent cancellation metadata", &error))?;
-    if noted.is_none() {
+    if !noted {
         return Ok(false);
     }
-    let own = found.active.as_ref().map(|run| members(run, "metadata"));
-    let own = with_wish(own.unwrap_or_default());
-    ask(life, || cx.runs.note_run(run, &own))
+    let own = found.active.as_ref().map(Notes::of).unwrap_or_default();
+    let _it_may_have_ended = !ask(life, || cx.runs.note_run(run, &own, &wish))
         .await
         .map_err(|error| fail(request, "Failed to persist run cancellation metadata", &error))?;
     Ok(true)

@@ -134,14 +134,50 @@ impl Cut {
                 flags.insert("output_truncated".to_owned(), Value::Bool(true));
             }
         }
-        for value in result.fields.values_mut() {
-            if let Value::String(text) = value {
-                *text = self.shorten_text(std::mem::take(text));
+        for (name, value) in &mut result.fields {
+            if self.shorten_value(value) {
+                flags.insert(format!("{name}_truncated"), Value::Bool(true));
+                flags.insert("output_truncated".to_owned(), Value::Bool(true));
             }
         }
         result.fields.extend(flags);
         result.fields.insert("result_shortened".to_owned(), Value::Bool(true));
         result
+    }
+
+    /// Cuts the long texts of a value; what is long without them is shown as far as it fits. Whether anything is lost.
+    fn shorten_value(self, value: &mut Value) -> bool {
+        if value.is_string() || length(value) <= self.limit() {
+            return self.shorten_texts(value);
+        }
+        let cut = self.shorten_texts(value);
+        let whole = length(value);
+        if whole <= self.limit().saturating_mul(2) {
+            return cut;
+        }
+        let preview = self.shorten_text(value.to_string());
+        *value = json!({"truncated": true, "original_bytes": whole, "preview": preview});
+        true
+    }
+
+    fn shorten_texts(self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) if text.len() > self.limit() => {
+                *text = self.shorten_text(std::mem::take(text));
+                true
+            }
+            Value::Array(list) => self.shorten_each(list.iter_mut()),
+            Value::Object(members) => self.shorten_each(members.values_mut()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+
+    fn shorten_each<'a>(self, values: impl Iterator<Item = &'a mut Value>) -> bool {
+        let mut cut = false;
+        for value in values {
+            cut |= self.shorten_texts(value);
+        }
+        cut
     }
 
     fn shorten_text(self, mut text: String) -> String {
@@ -150,6 +186,10 @@ impl Cut {
         }
         text
     }
+}
+
+fn length(value: &Value) -> usize {
+    value.to_string().len()
 }
 
 #[cfg(test)]
@@ -187,6 +227,33 @@ mod tests {
                 assert_eq!(result.fields[flag], Value::Bool(true), "{flag}");
             }
             assert!(!result.fields.contains_key("stderr_truncated"));
+        }
+    }
+
+    #[test]
+    fn the_biggest_texts_inside_an_answer_are_cut() {
+        let answer = json!({"text": "é".repeat(1_000_000), "model": "m"});
+        let many: Vec<Value> = (0..200_000).map(Value::from).collect();
+        let fields = json!({"output": answer, "raw": {"list": many}, "usage": {"input": 3}, "exit_code": 0});
+        let fields = fields.as_object().unwrap().clone();
+        for (cut, limit) in [(Cut::Short, 256 * 1024), (Cut::Shorter, 16 * 1024)] {
+            let outcome = cut.apply(JobOutcome::Completed {
+                result: fields.clone().into(),
+            });
+            assert_eq!(outcome.status(), JobStatus::Completed);
+            let found = &outcome.result().fields;
+            let text = found["output"]["text"].as_str().unwrap();
+            assert!(text.len() <= limit && text.len() > limit - 4, "{}", text.len());
+            assert_eq!(
+                (&found["output"]["model"], &found["usage"]["input"]),
+                (&json!("m"), &json!(3))
+            );
+            assert_eq!(found["raw"]["truncated"], true);
+            assert!(length(&found["raw"]) < limit + 100);
+            for flag in ["output_truncated", "raw_truncated", "result_shortened"] {
+                assert_eq!(found[flag], true, "{flag}");
+            }
+            assert!(!found.contains_key("usage_truncated"));
         }
     }
 

@@ -9,6 +9,9 @@ use crate::provider::version::Version;
 /// Of longer input the rest is not read.
 pub const MAX_PROMPT_BYTES: usize = 8 * 1024 * 1024;
 
+/// How the files begin into which it writes the whole conversation when its model API fails.
+pub const REPORTS: &str = "gemini-client-error-";
+
 /// First words of the commands of 0.61.
 const COMMANDS: &[&str] = &[
     "about",

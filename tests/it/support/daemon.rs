@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::eventually::eventually;
 use super::plane::{On, Paired, Plane, answer};
+use super::recorder::Recorder;
 
 /// A paired host: control plane, operator, state directory, and the resource its shell jobs name.
 #[derive(Debug)]
@@ -72,6 +73,15 @@ impl Host {
         };
         host.write_session();
         host
+    }
+
+    /// A host whose every word is written down on its way to the control plane.
+    pub(crate) async fn recorded() -> (Self, Recorder) {
+        let mut host = Self::new().await;
+        let recorder = Recorder::before(host.plane.address).await;
+        host.url = recorder.url();
+        host.write_session();
+        (host, recorder)
     }
 
     pub(crate) fn paths(&self) -> Paths {

@@ -13,6 +13,7 @@ use gateway::process::env::ChildEnv;
 use gateway::provider::Providers;
 use gateway::provider::home::Homes;
 use gateway::state::fs::OwnerDir;
+use gateway::state::own_directories::OwnDirectories;
 use gateway::state::workspaces::Workspaces;
 
 /// Whose jobs, and with what.
@@ -42,6 +43,7 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
         agents: parts.agents,
         active: ActiveRuns::default(),
         workspaces: Workspaces::new(&dir),
+        directories: OwnDirectories::new(&dir),
         homes: Homes::new(&dir),
         sessions: Sessions::default(),
     }

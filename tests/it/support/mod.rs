@@ -12,6 +12,7 @@ pub(crate) mod fake_model;
 pub(crate) mod fault_proxy;
 pub(crate) mod handler;
 pub(crate) mod home;
+pub(crate) mod older;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod process_list;

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+
+use super::older::Older;
 
 /// One request as it came over the socket.
 #[derive(Debug, Clone)]
@@ -46,8 +49,9 @@ struct Shared {
     events: Mutex<Option<EventFate>>,
     /// Ends of jobs with more bytes than this are answered with the status; no status, no limit.
     limit: Mutex<Option<(usize, u16)>>,
-    /// What is answered with 403 and not passed on.
-    refused: Mutex<Option<Which>>,
+    older: Mutex<Option<Arc<Older>>>,
+    /// What is answered with that status and not passed on.
+    refused: Mutex<Option<(Which, u16)>>,
     seen: Mutex<Vec<Seen>>,
     /// Websocket text frames of the client.
     frames: Mutex<Vec<String>>,
@@ -58,37 +62,6 @@ pub(crate) struct Recorder {
     address: SocketAddr,
     shared: Arc<Shared>,
     _serving: JoinSet<()>,
-}
-
-/// What becomes of a request.
-enum Fate {
-    Pass,
-    Swallow,
-    Cut,
-    Refuse(u16),
-}
-
-impl Shared {
-    fn fate(&self, seen: &Seen) -> Fate {
-        if self.refused.lock().unwrap().is_some_and(|which| which(seen)) {
-            return Fate::Refuse(403);
-        }
-        let events = *self.events.lock().unwrap();
-        match events.filter(|_| seen.target.contains("gateway_events")) {
-            Some(EventFate::Silence) => return Fate::Swallow,
-            Some(EventFate::Refused(status)) => return Fate::Refuse(status),
-            None => {}
-        }
-        let result = seen.method == "PATCH" && seen.target.contains("status=eq.running");
-        if result && self.refuse_results.load(Ordering::SeqCst) {
-            return Fate::Cut;
-        }
-        let limit = *self.limit.lock().unwrap();
-        match limit.filter(|(bytes, _)| result && seen.body.len() > *bytes) {
-            Some((_, status)) => Fate::Refuse(status),
-            None => Fate::Pass,
-        }
-    }
 }
 
 impl Recorder {
@@ -124,9 +97,9 @@ impl Recorder {
         *self.shared.events.lock().unwrap() = Some(fate);
     }
 
-    /// Requests of that kind are answered with 403 and not passed on.
-    pub(crate) fn refuse(&self, which: Which) {
-        *self.shared.refused.lock().unwrap() = Some(which);
+    /// Requests of that kind are answered with `status` and not passed on.
+    pub(crate) fn refuse(&self, which: Which, status: u16) {
+        *self.shared.refused.lock().unwrap() = Some((which, status));
     }
 
     /// The ends of jobs are answered with an error and not passed on.
@@ -137,6 +110,11 @@ impl Recorder {
     /// The ends of jobs that are longer than `bytes` are answered with `status` and not passed on.
     pub(crate) fn limit_results(&self, bytes: usize, status: u16) {
         *self.shared.limit.lock().unwrap() = Some((bytes, status));
+    }
+
+    /// From now on the control plane is of the older kind.
+    pub(crate) fn older(&self, older: &Arc<Older>) {
+        *self.shared.older.lock().unwrap() = Some(Arc::clone(older));
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -173,13 +151,12 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
                 take_frames(&mut held, &shared);
             } else if let Some((seen, _)) = take_request(&mut held) {
                 websocket = seen.header("upgrade").is_some();
-                let fate = shared.fate(&seen);
-                shared.seen.lock().unwrap().push(seen);
-                match fate {
-                    Fate::Pass => {}
-                    Fate::Swallow => continue,
+                shared.seen.lock().unwrap().push(seen.clone());
+                match what_becomes_of(&seen, &shared).await {
+                    Fate::Passed => {}
+                    Fate::Silence => continue,
                     Fate::Cut => return None,
-                    Fate::Refuse(status) => return Some(status),
+                    Fate::Answered(status, body) => return Some((status, body)),
                 }
             }
             if to_server.write_all(&chunk[..length]).await.is_err() {
@@ -191,20 +168,66 @@ async fn relay(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
         // An end of either side ends both.
         drop(tokio::io::copy(&mut from_server, &mut to_client).await);
     };
-    let refused = tokio::select! {
-        refused = up => refused,
+    let answer = tokio::select! {
+        answer = up => answer,
         () = down => None,
     };
-    if let Some(status) = refused {
+    if let Some((status, body)) = answer {
         // Nobody may be there to hear it.
-        drop(to_client.write_all(refusal(status).as_bytes()).await);
+        drop(
+            to_client
+                .write_all(response(status, &body.to_string()).as_bytes())
+                .await,
+        );
     }
 }
 
-fn refusal(status: u16) -> String {
-    let body = r#"{"code":"22P02","message":"refused by the test"}"#;
+/// What happens to a request.
+enum Fate {
+    Passed,
+    Silence,
+    Cut,
+    Answered(u16, Value),
+}
+
+async fn what_becomes_of(seen: &Seen, shared: &Shared) -> Fate {
+    let older = shared.older.lock().unwrap().clone();
+    if let Some(older) = older
+        && let Some((status, body)) = older.answer(seen).await
+    {
+        return Fate::Answered(status, body);
+    }
+    let refuse = *shared.refused.lock().unwrap();
+    if let Some((_, status)) = refuse.filter(|(which, _)| which(seen)) {
+        return Fate::Answered(status, refused());
+    }
+    if seen.target.contains("gateway_events") {
+        match *shared.events.lock().unwrap() {
+            Some(EventFate::Silence) => return Fate::Silence,
+            Some(EventFate::Refused(status)) => return Fate::Answered(status, refused()),
+            None => {}
+        }
+    }
+    let jobs = seen.target.starts_with("/rest/v1/gateway_jobs");
+    if seen.method != "PATCH" || !jobs || !seen.target.contains("status=eq.running") {
+        return Fate::Passed;
+    }
+    if shared.refuse_results.load(Ordering::SeqCst) {
+        return Fate::Cut;
+    }
+    match *shared.limit.lock().unwrap() {
+        Some((bytes, status)) if seen.body.len() > bytes => Fate::Answered(status, refused()),
+        Some(_) | None => Fate::Passed,
+    }
+}
+
+fn refused() -> Value {
+    json!({"code": "22P02", "message": "refused by the test"})
+}
+
+fn response(status: u16, body: &str) -> String {
     format!(
-        "HTTP/1.1 {status} Refused\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status} Here\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
 }

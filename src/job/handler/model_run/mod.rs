@@ -18,7 +18,7 @@ use crate::domain::limits::STOP_GRACE;
 use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
-use crate::job::handler::agents::{ASIDE_PATIENCE, FIRST_LOOK, equip, found, verdict};
+use crate::job::handler::agents::{ASIDE_PATIENCE, FIRST_LOOK, Root, equip, found, verdict};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -83,7 +83,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         command: finding.command,
         features: finding.features,
         version: Some(version),
-        request: asked_of_provider(request),
+        request: asked_of_provider(request, equipment.root),
         place: vec![PLACE.to_owned(), job.id.to_string()],
         cwd: None,
         env: equipment.env,
@@ -147,7 +147,7 @@ async fn looked_at(providers: &Providers, request: &Request) {
     drop(timeout(FIRST_LOOK, known).await);
 }
 
-fn asked_of_provider(request: Request) -> RunRequest {
+fn asked_of_provider(request: Request, root: Root) -> RunRequest {
     RunRequest {
         prompt: request.prompt,
         model: request.model,
@@ -158,7 +158,12 @@ fn asked_of_provider(request: Request) -> RunRequest {
         access: Access::Answer,
         session: Session::Ephemeral,
         tools: ToolLists::default(),
-        extras: Extras::default(),
+        // It never acts freely; as whom it runs is said all the same.
+        extras: Extras {
+            is_root: root.is_root,
+            allow_root: root.allowed,
+            ..Extras::default()
+        },
         scratch: PathBuf::new(),
     }
 }

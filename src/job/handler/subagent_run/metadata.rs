@@ -40,12 +40,9 @@ pub(super) fn of_start(target: &Target) -> Map<String, Value> {
     metadata
 }
 
-/// Metadata of run and subagent while the turn lasts: theirs, and which run it is.
-pub(super) fn at_work(target: &Target, own: &Map<String, Value>) -> Map<String, Value> {
-    let mut metadata = own.clone();
-    metadata.insert("current_run_id".to_owned(), Value::from(target.run_id.as_str()));
-    metadata.insert("current_run_sequence".to_owned(), Value::from(target.sequence));
-    metadata
+/// What run and subagent say while the turn lasts: which run it is.
+pub(super) fn at_work(target: &Target) -> Map<String, Value> {
+    object(json!({"current_run_id": target.run_id, "current_run_sequence": target.sequence}))
 }
 
 /// The payload of `run_started`.

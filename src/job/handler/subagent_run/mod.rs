@@ -3,6 +3,7 @@
 //! The run's row is the backend's (it was accepted beforehand) or ours to write; which of the two shows when it is
 //! looked for. Its end goes through the outbox with the job's: told until it is known.
 
+mod accept;
 mod config;
 mod events;
 mod finish;
@@ -19,7 +20,7 @@ use self::finish::Stopped;
 use self::refused::Refused;
 use self::target::{FullControl, Target};
 
-pub(super) use self::target::{ask, members, text as trimmed};
+pub(super) use self::target::{ask, text as trimmed};
 use crate::backend::runs::Inserted;
 use crate::domain::clock::wire_time;
 use crate::domain::job::{Job, JobOutcome};
@@ -36,19 +37,27 @@ use crate::provider::health::Witness;
 /// Below the work directory; what an earlier life has left there may go.
 pub const PLACE: &str = "subagents";
 
+/// How many numbers are tried for a run that the backend did not number.
+const NUMBERS: usize = 3;
+const NOT_CREATED: &str = "Failed to create subagent run";
+
 /// Runs one `subagent_run` job.
 pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
-    let target = match target::find(job, cx, life).await {
+    let mut target = match target::find(job, cx, life).await {
         Ok(target) => target,
         Err(refused) => return refused.outcome(),
     };
     if let Some(reason) = pending_cancel(&target, cx) {
+        // What has no row could not be seen to have ended.
+        if let Err(refused) = written(&mut target, cx, life).await {
+            return refused.outcome();
+        }
         return finish::never_begun(&target, &Stopped::Cancelled(reason));
     }
     let working = cx
         .active
         .begin(&target.subagent_id, &target.run_id, life.stop.child_token());
-    if let Err(refused) = begin(&target, cx, life).await {
+    if let Err(refused) = begin(&mut target, cx, life).await {
         return refused.outcome();
     }
     let finding = tokio::select! {
@@ -85,7 +94,7 @@ fn cut_short(target: &Target, run: &RunStop, life: &JobLife) -> JobOutcome {
 
 /// A cancel that was asked for before the run came up: by its subagent's row, or by a job of its own.
 fn pending_cancel(target: &Target, cx: &Context) -> Option<String> {
-    let word = |key: &str| target.metadata.get(key).and_then(Value::as_str);
+    let word = |key: &str| target.notes.metadata.get(key).and_then(Value::as_str);
     if word("cancel_run_id") == Some(target.run_id.as_str()) {
         return Some(word("cancel_reason").unwrap_or("Cancelled").to_owned());
     }
@@ -93,53 +102,66 @@ fn pending_cancel(target: &Target, cx: &Context) -> Option<String> {
 }
 
 /// Writes down that the turn begins; refused when it is not the one to begin any more.
-async fn begin(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Refused> {
-    let about = || {
-        vec![
-            ("subagent_id", Value::from(target.subagent_id.as_str())),
-            ("run_id", Value::from(target.run_id.as_str())),
-        ]
-    };
-    let changed = "Accepted subagent run changed before gateway execution could start";
-    match &target.run_metadata {
-        None => insert(target, cx, life).await?,
-        Some(own) => {
-            let metadata = metadata::at_work(target, own);
-            let began = ask(life, || {
-                cx.runs
-                    .begin_run(&target.run_id, &target.subagent_id, target.started_at, &metadata)
-            });
-            if began.await.map_err(|error| failed(changed, &error, about()))?.is_none() {
-                return Err(gone(changed, about()));
-            }
+async fn begin(target: &mut Target, cx: &Context, life: &JobLife) -> Result<(), Refused> {
+    let patch = metadata::at_work(target);
+    if let Some(seen) = &target.run_notes {
+        let changed = "Accepted subagent run changed before gateway execution could start";
+        let began = ask(life, || {
+            let about = (&target.run_id, &target.subagent_id);
+            cx.runs.begin_run(about.0, about.1, target.started_at, (seen, &patch))
+        });
+        if !began.await.map_err(|error| failed(changed, &error, target.about()))? {
+            return Err(gone(changed, target.about()));
         }
     }
-    let metadata = metadata::at_work(target, &target.metadata);
+    written(target, cx, life).await?;
+    let patch = metadata::at_work(target);
     let began = ask(life, || {
         cx.runs
-            .begin_subagent(&target.subagent_id, target.started_at, &metadata)
+            .begin_subagent(&target.subagent_id, target.started_at, (&target.notes, &patch))
     });
     let began = began
         .await
-        .map_err(|error| failed("Failed to mark subagent as running", &error, about()))?;
-    match began {
-        Some(_) => Ok(()),
-        None => Err(gone(
-            "Subagent status changed before gateway execution could start",
-            about(),
-        )),
+        .map_err(|error| failed("Failed to mark subagent as running", &error, target.about()))?;
+    if began {
+        return Ok(());
     }
+    let message = "Subagent status changed before gateway execution could start".to_owned();
+    Err(Refused::Orphan {
+        error: message.clone(),
+        message,
+        extra: target.about(),
+    })
 }
 
-/// The run's row, where no backend accepted one.
-async fn insert(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Refused> {
-    let about = || {
-        vec![
-            ("subagent_id", Value::from(target.subagent_id.as_str())),
-            ("run_id", Value::from(target.run_id.as_str())),
-        ]
-    };
-    let row = json!({
+/// Writes the run's row, where no backend accepted one.
+async fn written(target: &mut Target, cx: &Context, life: &JobLife) -> Result<(), Refused> {
+    for _number in 0..NUMBERS {
+        if target.run_notes.is_some() {
+            return Ok(());
+        }
+        let row = row(target, cx);
+        match ask(life, || cx.runs.insert(&row)).await {
+            Ok(Inserted::New) => return Ok(()),
+            Ok(Inserted::Duplicate) if is_ours(target, cx, life).await? => return Ok(()),
+            // Its number was given away; the next one is not.
+            Ok(Inserted::Duplicate) => target.sequence = accept::number(target, cx, life).await?,
+            // This backend accepts its runs itself, and has not accepted this one.
+            Err(error) if matches!(error.status(), Some(401 | 403)) => {
+                return Err(Refused::Orphan {
+                    message: "Rejected unaccepted subagent job".to_owned(),
+                    error: "Gateway job has no atomically accepted subagent run".to_owned(),
+                    extra: target.about(),
+                });
+            }
+            Err(error) => return Err(failed(NOT_CREATED, &error, target.about())),
+        }
+    }
+    Err(Refused::fail(NOT_CREATED, target.about()))
+}
+
+fn row(target: &Target, cx: &Context) -> Value {
+    json!({
         "id": target.run_id,
         "subagent_id": target.subagent_id,
         "team_id": cx.identity.team_id,
@@ -150,31 +172,26 @@ async fn insert(target: &Target, cx: &Context, life: &JobLife) -> Result<(), Ref
         "prompted_by_agent_id": target.owner,
         "started_at": wire_time(target.started_at),
         "metadata": metadata::of_start(target),
-    });
-    match ask(life, || cx.runs.insert(&row)).await {
-        Ok(Inserted::New) => Ok(()),
-        Ok(Inserted::Duplicate) => {
-            let active = ask(life, || cx.runs.active_run(&target.subagent_id)).await;
-            let message = "Failed to resolve conflicting subagent run after insert conflict";
-            let active = active.map_err(|error| failed(message, &error, about()))?;
-            let other = active.and_then(|row| Some(row.get("id")?.as_str()?.to_owned()));
-            match other.filter(|id| id != target.run_id.as_str()) {
-                Some(other) => Err(Refused::Skip {
-                    message: "Skipped duplicate subagent job because another run is already active".to_owned(),
-                    error: "Another subagent run is already active".to_owned(),
-                    extra: [about(), vec![("active_run_id", Value::from(other))]].concat(),
-                }),
-                None => Err(Refused::fail("Failed to create subagent run", about())),
-            }
-        }
-        // This backend accepts its runs itself, and has not accepted this one.
-        Err(error) if matches!(error.status(), Some(401 | 403)) => Err(Refused::Orphan {
-            message: "Rejected unaccepted subagent job".to_owned(),
-            error: "Gateway job has no atomically accepted subagent run".to_owned(),
-            extra: about(),
-        }),
-        Err(error) => Err(failed("Failed to create subagent run", &error, about())),
+    })
+}
+
+/// Whether the row that is in the way is the one that was to be written: its answer got lost. Refused when the subagent
+/// is busy with another run.
+async fn is_ours(target: &Target, cx: &Context, life: &JobLife) -> Result<bool, Refused> {
+    let active = ask(life, || cx.runs.active_run(&target.subagent_id)).await;
+    let message = "Failed to resolve conflicting subagent run after insert conflict";
+    let active = active.map_err(|error| failed(message, &error, target.about()))?;
+    let Some(id) = active.and_then(|row| Some(row.get("id")?.as_str()?.to_owned())) else {
+        return Ok(false);
+    };
+    if id == target.run_id.as_str() {
+        return Ok(true);
     }
+    Err(Refused::Skip {
+        message: "Skipped duplicate subagent job because another run is already active".to_owned(),
+        error: "Another subagent run is already active".to_owned(),
+        extra: [target.about(), vec![("active_run_id", Value::from(id))]].concat(),
+    })
 }
 
 fn failed(message: &str, error: &crate::backend::BackendError, extra: Vec<(&'static str, Value)>) -> Refused {
@@ -205,12 +222,20 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
     }
     let config = Config(&target.config);
     let resume = config.resume();
-    let session = target.metadata.get("session_id").and_then(Value::as_str);
+    let session = target.notes.metadata.get("session_id").and_then(Value::as_str);
     let equipment = equip(cx, target.provider)?;
     let place = cx
         .workspaces
         .place(target.subagent_id.as_str(), config.cwd().as_deref());
     let cwd = place.map_err(|error| error.to_string())?;
+    if config.cwd().is_none()
+        && let Err(error) = cx
+            .directories
+            .belongs(target.subagent_id.as_str(), &cx.identity.gateway_id)
+    {
+        // It is kept for ever then, which harms nobody but the disk.
+        tracing::warn!(%error, "Cannot note whose directory an agent works in");
+    }
     equipment.check(target.provider, &target.prompt, &cwd)?;
     let ask = Ask {
         provider: target.provider,

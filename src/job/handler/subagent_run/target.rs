@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
+use super::accept;
 use super::config::Config;
 use super::refused::{Extra, Refused};
 use crate::backend::BackendError;
+use crate::backend::runs::Notes;
 use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::{RunId, SubagentId};
@@ -33,12 +34,22 @@ pub(super) struct Target {
     pub(super) prompt: String,
     pub(super) config: Map<String, Value>,
     /// The subagent's metadata as it was read.
-    pub(super) metadata: Map<String, Value>,
+    pub(super) notes: Notes,
     /// The run's own metadata; none while there is no such row yet.
-    pub(super) run_metadata: Option<Map<String, Value>>,
+    pub(super) run_notes: Option<Notes>,
     pub(super) owner: Value,
     pub(super) full_control: FullControl,
     pub(super) started_at: Timestamp,
+}
+
+impl Target {
+    /// What every refusal tells of it.
+    pub(super) fn about(&self) -> Extra {
+        vec![
+            ("subagent_id", Value::from(self.subagent_id.as_str())),
+            ("run_id", Value::from(self.run_id.as_str())),
+        ]
+    }
 }
 
 /// Whether the agent may do everything.
@@ -85,7 +96,7 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
     let id = id.ok_or_else(|| Refused::fail("Missing subagent_id in payload", Vec::new()))?;
     let asked_run = payload("run_id", "runId");
     let row = subagent(&id, cx, life).await?;
-    belongs_here(&row, &id, asked_run.as_deref(), cx)?;
+    belongs_here(&row, &id, asked_run.as_deref(), (cx, life)).await?;
     let kind = row.get("subagent_type").and_then(Value::as_str).unwrap_or_default();
     let provider = provider_of(kind)?;
     let about = || vec![("subagent_id", Value::from(id.as_str()))];
@@ -95,7 +106,7 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
     let gateway = admitted(provider, cx, life).await;
     let gateway = gateway.map_err(|why| Refused::fail(why.to_string(), about()))?;
     let full_control = full_control(Config(&config), &gateway, cx);
-    let run_id = run_id(asked_run.as_deref(), &input)?;
+    let run_id = accept::run_id(asked_run.as_deref(), &input)?;
     let mut target = Target {
         subagent_id: id,
         run_id,
@@ -103,14 +114,14 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
         provider,
         subagent_type: kind.to_owned(),
         prompt,
-        metadata: members(&row, "metadata"),
+        notes: Notes::of(&row),
         config,
-        run_metadata: None,
+        run_notes: None,
         owner: row.get("owner_agent_id").cloned().unwrap_or_default(),
         full_control,
         started_at,
     };
-    accept(&mut target, &input, cx, life).await?;
+    accept::accept(&mut target, &input, cx, life).await?;
     Ok(target)
 }
 
@@ -131,7 +142,12 @@ async fn subagent(id: &SubagentId, cx: &Context, life: &JobLife) -> Result<Value
     }
 }
 
-fn belongs_here(row: &Value, id: &SubagentId, asked_run: Option<&str>, cx: &Context) -> Result<(), Refused> {
+async fn belongs_here(
+    row: &Value,
+    id: &SubagentId,
+    asked_run: Option<&str>,
+    (cx, life): (&Context, &JobLife),
+) -> Result<(), Refused> {
     let word = |column: &str| row.get(column).and_then(Value::as_str);
     let skip = |message: String, mut extra: Extra| {
         extra.push(("subagent_id", Value::from(id.as_str())));
@@ -161,7 +177,7 @@ fn belongs_here(row: &Value, id: &SubagentId, asked_run: Option<&str>, cx: &Cont
         );
     }
     match (asked_run, current.as_deref()) {
-        (Some(asked), Some(current)) if asked != current => skip(
+        (Some(asked), Some(current)) if asked != current && !accept::is_next(asked, current, cx, life).await => skip(
             "Queued subagent job no longer matches the subagent current_run_id".to_owned(),
             runs(),
         ),
@@ -224,88 +240,7 @@ fn full_control(config: Config<'_>, gateway: &GatewayFacts, cx: &Context) -> Ful
     FullControl::Granted
 }
 
-/// The payload's, else the input's, else a new one. Any UUID counts, whatever its version.
-fn run_id(asked: Option<&str>, input: &Map<String, Value>) -> Result<RunId, Refused> {
-    let named = [asked.map(str::to_owned), text(input.get("run_id"))];
-    let named = named.into_iter().flatten().find(|id| Uuid::try_parse(id).is_ok());
-    let id = named.unwrap_or_else(|| Uuid::new_v4().to_string());
-    RunId::new(id).map_err(|error| Refused::fail(error.to_string(), Vec::new()))
-}
-
-/// An accepted run is verified; where nobody accepted one, it is ours to write.
-async fn accept(target: &mut Target, input: &Map<String, Value>, cx: &Context, life: &JobLife) -> Result<(), Refused> {
-    let about = |target: &Target| {
-        vec![
-            ("subagent_id", Value::from(target.subagent_id.as_str())),
-            ("run_id", Value::from(target.run_id.as_str())),
-        ]
-    };
-    let sequence = sequence(input);
-    let row = match ask(life, || cx.runs.run(&target.run_id)).await {
-        Ok(row) => row,
-        Err(error) => {
-            return Err(Refused::Fail {
-                message: "Failed to load accepted subagent run".to_owned(),
-                error: error.to_string(),
-                extra: about(target),
-            });
-        }
-    };
-    let Some(row) = row else {
-        target.sequence = match sequence {
-            Some(sequence) => sequence,
-            None => ask(life, || cx.runs.allocate_sequence(&target.subagent_id))
-                .await
-                .map_err(|error| Refused::fail(error.to_string(), about(target)))?,
-        };
-        return Ok(());
-    };
-    let orphan = |message: &str, error: String, mut extra: Extra| {
-        extra.extend(about(target));
-        Refused::Orphan {
-            message: message.to_owned(),
-            error,
-            extra,
-        }
-    };
-    let Some(sequence) = sequence else {
-        let message = "Accepted subagent run has no run sequence";
-        return Err(orphan(message, message.to_owned(), Vec::new()));
-    };
-    let status = row.get("status").and_then(Value::as_str).unwrap_or_default();
-    if status != "running" {
-        return Err(orphan(
-            "Accepted subagent run is no longer active",
-            format!("Accepted subagent run is {status}"),
-            vec![("run_status", Value::from(status))],
-        ));
-    }
-    let same_prompt = row.get("prompt").and_then(Value::as_str).map(str::trim) == Some(target.prompt.as_str());
-    let same_subagent = row.get("subagent_id").and_then(Value::as_str) == Some(target.subagent_id.as_str());
-    if !same_prompt || !same_subagent || row.get("run_sequence").and_then(Value::as_i64) != Some(sequence) {
-        return Err(orphan(
-            "Gateway job does not match its accepted subagent run",
-            "Accepted subagent run identity mismatch".to_owned(),
-            Vec::new(),
-        ));
-    }
-    target.sequence = sequence;
-    target.run_metadata = Some(members(&row, "metadata"));
-    Ok(())
-}
-
-fn sequence(input: &Map<String, Value>) -> Option<i64> {
-    let named = ["run_sequence", "runSequence"].map(|key| input.get(key));
-    let number = named.iter().flatten().find_map(|value| value.as_i64());
-    number.or_else(|| {
-        named
-            .iter()
-            .flatten()
-            .find_map(|value| value.as_str()?.trim().parse().ok())
-    })
-}
-
-pub(in crate::job::handler) fn members(row: &Value, column: &str) -> Map<String, Value> {
+fn members(row: &Value, column: &str) -> Map<String, Value> {
     row.get(column).and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
