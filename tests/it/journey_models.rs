@@ -77,12 +77,12 @@ async fn model_runs_have_every_member() {
 async fn failed_model_runs_have_every_member() {
     let stage = Stage::new(&AGENTS).await;
     for agent in AGENTS {
-        let payload = json!({"prompt": "[[error:400]]", "output_format": "text"});
+        let payload = json!({"prompt": "[[error:404]]", "output_format": "text"});
         let job = model_run(&stage, agent, &payload).await;
         assert_eq!(job["status"], "failed", "{job:#}");
         let members = ["message", "exit_code", "stderr", "stdout", "command", "error_summary"];
         has_all(&job["result"], &members);
         assert_eq!(job["result"]["message"], job["error"]);
-        assert_eq!(job["result"]["error_code"], "request", "{job:#}");
+        assert_eq!(job["result"]["error_code"], "model", "{job:#}");
     }
 }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::support::home::Done;
 use crate::support::stage::{AGENTS, Stage};
 
 /// npm brings an older release to an older Node without a word.
@@ -61,38 +60,26 @@ async fn the_shell_of_an_agent_sees_no_secrets() {
     }
 }
 
-/// A program that says it is Codex, as soon as it may.
-fn slow_codex(stage: &Stage) {
-    use std::os::unix::fs::PermissionsExt as _;
-
+/// A program that says it is Codex, but not at once.
+fn slow_codex() -> String {
     let help = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/providers/codex/help.txt");
-    let script = format!(
+    format!(
         r#"#!/bin/sh
-case "$*" in --version) until [ -e "$HOME/go" ]; do sleep 0.05; done; echo codex-cli 0.169.0; exit;; esac
+case "$*" in --version) sleep 4; echo codex-cli 0.169.0; exit;; esac
 case "$*" in *--help*) cat '{help}'; exit;; esac
 cat >/dev/null
 echo '{{"type":"thread.started","thread_id":"01a1fbb6-0000-7000-8000-000000000000"}}'
 echo '{{"type":"item.completed","item":{{"id":"i","type":"agent_message","text":"hello"}}}}'
 echo '{{"type":"turn.completed","usage":{{"input_tokens":3}}}}'
 "#
-    );
-    let path = stage.file("bin/codex", &script);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    )
 }
 
 #[tokio::test]
 async fn full_control_is_not_denied_to_an_agent_that_is_not_known_yet() {
-    let stage = Stage::new(&["claude"]).await;
-    slow_codex(&stage);
-    let args = ["stop", "--now"];
-    stage.sandbox.run(&args).await;
-    stage.sandbox.up().await;
-    let run = stage
-        .sandbox
-        .start(&["run", "--json", "--provider", "codex", "--full-control", "hi"]);
-    stage.job_at_work().await;
-    stage.file("go", "");
-    let done = Done::from(run.wait_with_output().await.unwrap()).ok().json();
+    let stage = Stage::beside(&["claude"], &[("codex", &slow_codex())]).await;
+    let args = ["run", "--json", "--provider", "codex", "--full-control", "hi"];
+    let done = stage.sandbox.json(&args).await;
     assert_eq!(
         (&done["status"], &done["content"]),
         (&json!("completed"), &json!("hello")),

@@ -48,6 +48,9 @@ An agent works in a directory of its own, which stays as long as its subagent; i
 host allowed it (`gateway workspace add DIR`). It has harmless tools only: it runs no commands and writes nothing. With \
 --full-control it may do what the gateway's account may, if all layers of machine control agree.
 
+A prompt reaches its agent as it is, without the white space around it. Claude takes 10,000,000 bytes, Codex 1,048,576 \
+characters, Gemini 8,388,608 bytes; a model may take less. NUL is refused.
+
 A turn that goes on with a subagent keeps its model and its directory; everything else is as this command says.
 
 Exit codes:
@@ -68,7 +71,7 @@ Examples:
   gateway run -- \"--help is what my users ask for most. Why?\""
 )]
 pub(crate) struct RunArgs {
-    /// What to say to the agent; `-` reads it from stdin
+    /// What to say to the agent; `-` reads it from stdin, where it may be longer than the 128 KiB of an argument
     #[arg(value_name = "PROMPT")]
     prompt: String,
 

@@ -1,6 +1,7 @@
 //! The real agent CLIs, where `tests/run` installs them.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Claude Code.
@@ -35,6 +36,13 @@ pub(crate) fn link(dir: &Path, names: &[&str]) {
     for name in names.iter().chain(&["node"]) {
         std::os::unix::fs::symlink(program(name), dir.join(name)).unwrap();
     }
+}
+
+/// Makes a program of a script.
+#[expect(clippy::disallowed_methods, reason = "a test's own files need no guard")]
+pub(crate) fn write(path: &Path, script: &str) {
+    std::fs::write(path, script).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// A temporary directory that is not below `/tmp`: there Codex does not install its sandbox helper.

@@ -36,11 +36,19 @@ pub(crate) struct Event {
 impl Stage {
     /// With these agents pointed at the model, the way their owner would do it.
     pub(crate) async fn new(agents: &[&str]) -> Self {
+        Self::beside(agents, &[]).await
+    }
+
+    /// The same, with scripts that are programs beside them.
+    pub(crate) async fn beside(agents: &[&str], programs: &[(&str, &str)]) -> Self {
         let model = FakeModel::start().await;
         let mut sandbox = Sandbox::new();
         // No other is on the way: the daemon would start each of them to see what it is.
         let bin = sandbox.home().join("bin");
         clis::link(&bin, agents);
+        for (name, script) in programs {
+            clis::write(&bin.join(name), script);
+        }
         sandbox.set_env("PATH", clis::path(&bin).to_str().unwrap());
         sandbox.up().await;
         for agent in agents {
