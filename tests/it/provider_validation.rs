@@ -168,6 +168,36 @@ async fn doctor_names_cause_and_fix_and_new_settings_forgive() {
     .await;
 }
 
+#[tokio::test]
+async fn pairing_asks_the_models_and_tells_of_the_others() {
+    let operator = Sandbox::new();
+    operator.run(&["up", "--detach"]).await.ok();
+    let created = operator.json(&["control-plane", "pairing-code", "--json"]).await;
+    let programs = StandIns::new();
+    let mut host = Sandbox::new();
+    host.set_env("PANORAMA_CODEX_CLI", &programs.codex(ANSWERS));
+    for (name, value) in NOWHERE {
+        host.set_env(name, value);
+    }
+    host.set_env("PANORAMA_GATEWAY_TEST_VALIDATION", "on");
+    let said = host
+        .pair_with(&operator.plane(), created["code"].as_str().unwrap())
+        .await
+        .ok();
+    assert!(said.stdout.contains("  Codex: healthy ("), "{said:?}");
+    assert!(said.stdout.contains("Claude: unavailable ("), "{said:?}");
+    let told = operator
+        .get("/rest/v1/gateway_events?select=provider,details&order=provider.asc")
+        .await;
+    let by_pairing = |event: &&Value| event["details"]["context"] == "pairing";
+    let told = told.as_array().unwrap().iter().filter(by_pairing);
+    let providers: Vec<&Value> = told.map(|event| &event["provider"]).collect();
+    assert_eq!(providers, ["claude_code", "gemini"]);
+    // The daemon that pairing started knows already.
+    host.run(&["stop"]).await.ok();
+    assert_eq!(times_asked(&programs), 1);
+}
+
 /// A host whose real CLIs of these names talk to a scripted model.
 async fn up_with(model: &FakeModel, providers: &[&str]) -> Sandbox {
     let mut sandbox = Sandbox::new();
