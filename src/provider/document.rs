@@ -311,4 +311,29 @@ mod tests {
         );
         assert_eq!(document["services"]["model_execution"], json!({"ready": true}));
     }
+
+    #[test]
+    fn newer_answers_of_others_are_adopted_and_a_failure_is_forgiven() {
+        let codex = ProviderId::Codex;
+        let mut picture = Picture::default();
+        let call = |result: Result<(), String>| Call {
+            result,
+            model: None,
+            duration: std::time::Duration::ZERO,
+        };
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let found = |result, seconds| health::full(None, &call(result), at(seconds));
+        let status = |picture: &Picture| picture.health()[&codex].status;
+        assert!(picture.adopt(codex, found(Err("over quota".to_owned()), 5)));
+        assert_eq!(status(&picture), HealthStatus::Unhealthy);
+        assert!(!picture.adopt(codex, found(Ok(()), 5)), "not newer");
+        picture.forgive(codex);
+        assert_eq!(
+            (status(&picture), picture.block(codex).health.unwrap().error),
+            (HealthStatus::Unknown, None)
+        );
+        assert!(picture.adopt(codex, found(Ok(()), 6)));
+        picture.forgive(codex);
+        assert_eq!(status(&picture), HealthStatus::Healthy, "there is nothing to forgive");
+    }
 }

@@ -1,11 +1,14 @@
 //! Whether a model answers at all: asked by the daemon once, by `doctor` always, and known to both.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::support::clis;
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
 use crate::support::fake_model::FakeModel;
+use crate::support::home::Done;
 use crate::support::sandbox::Sandbox;
 use crate::support::stand_in::StandIns;
 
@@ -168,6 +171,88 @@ async fn doctor_names_cause_and_fix_and_new_settings_forgive() {
     .await;
 }
 
+/// Begins to answer and never ends.
+const HANGS: &str = r#"echo $$ >"$here/pid.new"; mv "$here/pid.new" "$here/pid"; sleep 600"#;
+
+/// Waits until a model is being asked, and gives the process that does.
+async fn asking(programs: &StandIns) -> Pid {
+    eventually("a model to be asked", || async {
+        let text = std::fs::read_to_string(programs.path("pid")).ok()?;
+        text.trim().parse().ok().map(Pid::from_raw)
+    })
+    .await
+}
+
+async fn gone(process: Pid) {
+    eventually("the one that asked to be gone", || async {
+        kill(process, None).is_err().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_asks_no_longer() {
+    let programs = StandIns::new();
+    let codex = programs.codex(HANGS);
+    let host = Host::new().await;
+    let on = [
+        ("PANORAMA_GATEWAY_TEST_VALIDATION", "on"),
+        ("PANORAMA_CODEX_CLI", &codex),
+    ];
+    let daemon = host.start_ready(&[NOWHERE.as_slice(), &on].concat()).await;
+    let process = asking(&programs).await;
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+    gone(process).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_doctor_says_what_it_knows() {
+    let programs = StandIns::new();
+    let mut sandbox = Sandbox::new();
+    sandbox.set_env("PANORAMA_CODEX_CLI", &programs.codex(HANGS));
+    sandbox.set_env("PANORAMA_GATEWAY_TEST_VALIDATION", "on");
+    let doctor = sandbox.start(&["doctor", "--json"]);
+    let process = asking(&programs).await;
+    kill(
+        Pid::from_raw(i32::try_from(doctor.id().unwrap()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    let said = Done::from(doctor.wait_with_output().await.unwrap()).exits(1).json();
+    assert_eq!(said["providers"]["codex"]["health"]["status"], "unknown", "{said}");
+    gone(process).await;
+}
+
+#[tokio::test]
+async fn pairing_asks_the_models_and_tells_of_the_others() {
+    let operator = Sandbox::new();
+    operator.run(&["up", "--detach"]).await.ok();
+    let created = operator.json(&["control-plane", "pairing-code", "--json"]).await;
+    let programs = StandIns::new();
+    let mut host = Sandbox::new();
+    host.set_env("PANORAMA_CODEX_CLI", &programs.codex(ANSWERS));
+    for (name, value) in NOWHERE {
+        host.set_env(name, value);
+    }
+    host.set_env("PANORAMA_GATEWAY_TEST_VALIDATION", "on");
+    let said = host
+        .pair_with(&operator.plane(), created["code"].as_str().unwrap())
+        .await
+        .ok();
+    assert!(said.stdout.contains("  Codex: healthy ("), "{said:?}");
+    assert!(said.stdout.contains("Claude: unavailable ("), "{said:?}");
+    let told = operator
+        .get("/rest/v1/gateway_events?select=provider,details&order=provider.asc")
+        .await;
+    let by_pairing = |event: &&Value| event["details"]["context"] == "pairing";
+    let told = told.as_array().unwrap().iter().filter(by_pairing);
+    let providers: Vec<&Value> = told.map(|event| &event["provider"]).collect();
+    assert_eq!(providers, ["claude_code", "gemini"]);
+    // The daemon that pairing started knows already.
+    host.run(&["stop"]).await.ok();
+    assert_eq!(times_asked(&programs), 1);
+}
+
 /// A host whose real CLIs of these names talk to a scripted model.
 async fn up_with(model: &FakeModel, providers: &[&str]) -> Sandbox {
     let mut sandbox = Sandbox::new();
@@ -180,20 +265,37 @@ async fn up_with(model: &FakeModel, providers: &[&str]) -> Sandbox {
     sandbox
 }
 
-/// Asked as `doctor` asks it, each of the real ones answers.
-#[tokio::test]
-async fn the_real_ones_answer_doctor() {
+/// Asked as `doctor` asks it, the real one answers.
+async fn answers_doctor(word: &str, name: &str) {
     let model = FakeModel::start().await;
-    let mut sandbox = up_with(&model, &["claude", "codex", "gemini"]).await;
+    let mut sandbox = up_with(&model, &[word]).await;
     sandbox.set_env("PANORAMA_GATEWAY_TEST_VALIDATION", "on");
-    // A busy machine may need a second try; what is healthy is not asked again.
-    eventually("all of them to be healthy", || async {
-        let doctor = sandbox.json(&["doctor", "--validate", "auto", "--json"]).await;
-        let providers = doctor["providers"].as_object().unwrap();
-        let healthy = |found: &Value| found["health"]["status"] == "healthy";
-        (providers.len() == 3 && providers.values().all(healthy)).then_some(())
+    for (variable, other) in [("CLAUDE", "claude"), ("CODEX", "codex"), ("GEMINI", "gemini")] {
+        if other != word {
+            sandbox.set_env(&format!("PANORAMA_{variable}_CLI"), "/nowhere/agent");
+        }
+    }
+    // A busy machine may need a second try.
+    eventually("a healthy provider", || async {
+        let doctor = sandbox.json(&["doctor", "--json"]).await;
+        (doctor["providers"][name]["health"]["status"] == "healthy").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_real_claude_answers_doctor() {
+    answers_doctor("claude", "claude_code").await;
+}
+
+#[tokio::test]
+async fn a_real_codex_answers_doctor() {
+    answers_doctor("codex", "codex").await;
+}
+
+#[tokio::test]
+async fn a_real_gemini_answers_doctor() {
+    answers_doctor("gemini", "gemini").await;
 }
 
 /// A run with this prompt fails with these words, and the next one is tried as if nothing had been.

@@ -89,7 +89,7 @@ pub(crate) async fn examine(depth: Depth, context: &'static str, cx: &Context) -
         },
         None => looks.await,
     });
-    if let Some(session) = session.filter(|_| examiner.validator.is_some()) {
+    if let Some(session) = session.filter(|_| depth != Depth::Light) {
         examined.remember(&session, cx);
         telling::tell(&session, context, examined.health()).await;
     }
