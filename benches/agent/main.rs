@@ -4,7 +4,7 @@
 //! cargo build --release && cargo bench --bench agent [-- --check] [-- --binary PATH]
 //! ```
 //!
-//! Linux only. The agent is a program that replays an answer at once: all that is left is the gateway's.
+//! Linux only. On a busy machine `chrt -r 1` before the built program, as root, keeps others out. The agent is a program that replays an answer at once: all that is left is the gateway's.
 #![expect(
     clippy::expect_used,
     clippy::panic,

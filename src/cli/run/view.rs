@@ -124,7 +124,7 @@ impl<'a> View<'a> {
             }
             Some("retry_scheduled") => {
                 let seconds = number("delay_ms").unwrap_or_default() / 1_000.0;
-                let reason = text(payload, "reason").unwrap_or("an error");
+                let reason = text(payload, "reason").unwrap_or("an error").replace('_', " ");
                 self.aside(&format!("trying again in {seconds:.1} s, because of {reason}"));
             }
             Some("api_retry") => {

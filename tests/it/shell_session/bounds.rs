@@ -175,3 +175,17 @@ async fn a_session_nobody_uses_is_closed() {
             .ends_with("Session closed: nobody used it for 3600 s")
     );
 }
+
+/// Nobody learns the id of such a shell, so nobody could close it.
+#[tokio::test]
+async fn a_job_cancelled_while_it_opens_leaves_no_shell() {
+    let gateway = Gateway::new();
+    let life = life(facts());
+    let open = json!({"action": "open", "shell": "/bin/bash", "session_id": "mine"});
+    let (outcome, ()) = tokio::join!(gateway.run(open, &life), async {
+        life.end(StopReason::Cancelled);
+    });
+    assert_eq!(outcome.status(), JobStatus::Cancelled);
+    assert_eq!(gateway.cx.sessions.running(), 0);
+    assert_eq!(gateway.act("status", "mine").await["status"], "closed");
+}
