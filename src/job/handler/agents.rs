@@ -11,6 +11,7 @@ use crate::job::agent::{How, Report};
 use crate::job::handler::Context;
 use crate::process::env::ChildEnv;
 use crate::provider::capability::{self, Finding};
+use crate::provider::codex::servers;
 use crate::provider::gemini;
 use crate::provider::health::Verdict;
 use crate::provider::remembered::ProbeCache;
@@ -78,6 +79,31 @@ impl Equipment {
     }
 }
 
+/// What the owner has set up for their own use of a CLI, and a run that may not do everything does not get.
+///
+/// # Errors
+/// That it cannot be told; the run must not be started then.
+pub(super) async fn withheld(
+    (providers, provider): (&Providers, ProviderId),
+    command: &str,
+    env: &ChildEnv,
+    cwd: Option<&Path>,
+) -> Result<Vec<String>, String> {
+    let cwd = cwd.unwrap_or(Path::new("/"));
+    match provider {
+        ProviderId::Codex => {
+            let home = env.get("CODEX_HOME").map(PathBuf::from);
+            let home = home.or_else(|| Some(PathBuf::from(env.get("HOME")?).join(".codex")));
+            if !servers::may_be_any(home.as_deref(), cwd) {
+                return Ok(Vec::new());
+            }
+            servers::named(providers.prober.tell(command, &servers::LIST, env, cwd).await)
+        }
+        // Flags keep it away, whatever its name: `--strict-mcp-config`, `--allowed-mcp-server-names`.
+        ProviderId::ClaudeCode | ProviderId::Gemini => Ok(Vec::new()),
+    }
+}
+
 /// The provider's CLI. One that was missing or broken when it was last looked at is asked again: it may be mended.
 pub(super) async fn found(providers: &Providers, provider: ProviderId) -> Finding {
     let picture = providers.picture();
@@ -96,7 +122,13 @@ pub(super) async fn is_ready_here(providers: &Providers, provider: ProviderId) -
     let mut picture = providers.watch();
     let looked = picture.wait_for(|picture| picture.finding(provider).is_some());
     drop(timeout(FIRST_LOOK, looked).await);
-    capability::is_ready(&providers.picture().block(provider))
+    let picture = providers.picture();
+    let is_broken = |finding: &Finding| finding.version.is_err();
+    match picture.finding(provider) {
+        // On a busy host the first look may have been cut short.
+        Some(finding) if is_broken(finding) => !is_broken(&found(providers, provider).await),
+        Some(_) | None => capability::is_ready(&picture.block(provider)),
+    }
 }
 
 /// What a run says about its provider, if anything.
