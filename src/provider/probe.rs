@@ -28,6 +28,8 @@ use crate::state::provider_settings::ProviderSettingsFile;
 
 /// Bytes kept of each stream of an answer.
 const ANSWER_BYTES: usize = 1024 * 1024;
+/// How long an answer that a run waits for may take.
+const TELL_WITHIN: Duration = Duration::from_secs(10);
 /// Characters of a version text or an error that travel with every heartbeat.
 const MAX_TEXT_CHARS: usize = 500;
 /// Candidates of one provider asked at the same time.
@@ -152,34 +154,51 @@ impl Prober {
         })
     }
 
-    async fn ask(&self, program: &Path, args: &[&str], deadline: Duration) -> Answer {
-        let command = program.display().to_string();
-        let mut spec = Spec::new(program, self.env.clone()).args(args).timeout(deadline);
-        spec.limit_per_stream = ANSWER_BYTES;
-        spec.grace = Duration::from_millis(500);
-        let child = match spawn::spawn(spec) {
-            Ok(child) => child,
-            Err(error) => return Answer::none(error.to_string()),
-        };
-        let exit = child.wait(CancellationToken::new()).await;
-        let asked = format!("{command} {}", args.join(" "));
-        let said = text(&exit.stderr.bytes);
-        let error = match exit.ending {
-            Ending::TimedOut { .. } => Some(format!("{asked} did not end within {deadline:?}")),
-            Ending::Stopped { .. } => Some(format!("{asked} was stopped")),
-            Ending::Exited if exit.exit_code != Some(0) => Some(format!("Command failed: {asked}\n{said}")),
-            Ending::Exited if exit.stdout.truncated || exit.stderr.truncated => {
-                Some(format!("{asked} printed more than {ANSWER_BYTES} bytes"))
-            }
-            Ending::Exited => None,
-        };
-        Answer {
-            stdout: exit.stdout.bytes,
-            stderr: exit.stderr.bytes,
-            exit_code: exit.exit_code.filter(|_| exit.ending == Ending::Exited),
-            duration: exit.duration,
-            error,
+    /// What a CLI prints when it is asked in the surroundings of a run.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn tell(&self, command: &str, args: &[&str], env: &ChildEnv, cwd: &Path) -> Result<Vec<u8>, String> {
+        let mut spec = Spec::new(command, env.clone()).args(args).timeout(TELL_WITHIN);
+        spec.cwd = cwd.to_path_buf();
+        let answer = answer(spec, command, args, TELL_WITHIN).await;
+        match answer.error {
+            Some(error) => Err(short(&error)),
+            None => Ok(answer.stdout),
         }
+    }
+
+    async fn ask(&self, program: &Path, args: &[&str], deadline: Duration) -> Answer {
+        let spec = Spec::new(program, self.env.clone()).args(args).timeout(deadline);
+        answer(spec, &program.display().to_string(), args, deadline).await
+    }
+}
+
+async fn answer(mut spec: Spec, command: &str, args: &[&str], deadline: Duration) -> Answer {
+    spec.limit_per_stream = ANSWER_BYTES;
+    spec.grace = Duration::from_millis(500);
+    let child = match spawn::spawn(spec) {
+        Ok(child) => child,
+        Err(error) => return Answer::none(error.to_string()),
+    };
+    let exit = child.wait(CancellationToken::new()).await;
+    let asked = format!("{command} {}", args.join(" "));
+    let said = text(&exit.stderr.bytes);
+    let error = match exit.ending {
+        Ending::TimedOut { .. } => Some(format!("{asked} did not end within {deadline:?}")),
+        Ending::Stopped { .. } => Some(format!("{asked} was stopped")),
+        Ending::Exited if exit.exit_code != Some(0) => Some(format!("Command failed: {asked}\n{said}")),
+        Ending::Exited if exit.stdout.truncated || exit.stderr.truncated => {
+            Some(format!("{asked} printed more than {ANSWER_BYTES} bytes"))
+        }
+        Ending::Exited => None,
+    };
+    Answer {
+        stdout: exit.stdout.bytes,
+        stderr: exit.stderr.bytes,
+        exit_code: exit.exit_code.filter(|_| exit.ending == Ending::Exited),
+        duration: exit.duration,
+        error,
     }
 }
 

@@ -120,4 +120,6 @@ pub struct Extras {
     pub betas: Vec<String>,
     /// Gemini's `--extensions`.
     pub extensions: Vec<String>,
+    /// MCP servers of Codex' owner, which a run that may not do everything does not start.
+    pub withheld: Vec<String>,
 }

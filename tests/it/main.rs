@@ -48,6 +48,7 @@ mod journey_postgres;
 mod journey_prompts;
 mod journey_prompts_refused;
 mod journey_refusals;
+mod journey_servers;
 mod journey_traps;
 mod journey_writes;
 mod live_events;

@@ -251,3 +251,19 @@ fn scratch_holds_every_file_and_droppings_are_plain_names() {
             .all(|name| name.starts_with('.') && !name.contains('/'))
     );
 }
+
+/// What the owner's servers offer knows no sandbox.
+#[test]
+fn servers_of_the_owner_are_switched_off_unless_it_is_the_owners_run() {
+    let off = r#"mcp_servers={"a"={enabled=false},"b \"c"={enabled=false}}"#;
+    for (access, expected) in [
+        (Access::Answer, true),
+        (Access::Restricted, true),
+        (Access::Full, false),
+    ] {
+        let mut asked = RunRequest { access, ..request("x") };
+        asked.extras.withheld = vec!["a".to_owned(), "b \"c".to_owned()];
+        let args = planned(&asked, HELP, VERSION).unwrap().args;
+        assert_eq!(args.iter().any(|arg| arg == off), expected, "{access:?}");
+    }
+}

@@ -15,8 +15,8 @@ use crate::support::replay::{Recordings, describe_plan, features, request};
 
 /// What `gemini --help` of 0.61.0 names, as far as plans ask for it.
 const HELP: &str = "  --model\n  --skip-trust\n  --sandbox\n  --yolo\n  --approval-mode [choices: \"default\", \
-                    \"auto_edit\", \"yolo\", \"plan\"]\n  --policy\n  --admin-policy\n  --extensions\n  --resume\n  \
-                    --session-id\n  --output-format [choices: \"text\", \"json\", \"stream-json\"]\n";
+                    \"auto_edit\", \"yolo\", \"plan\"]\n  --policy\n  --admin-policy\n  --extensions\n  \
+                    --allowed-mcp-server-names\n  --resume\n  --session-id\n  --output-format [choices: \"text\", \"json\", \"stream-json\"]\n";
 /// The same before there were policies.
 const OLD_HELP: &str = "  --model\n  --yolo\n  --approval-mode [choices: \"default\", \"yolo\"]\n  --output-format \
                         [choices: \"text\", \"json\"]\n";

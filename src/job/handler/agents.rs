@@ -12,6 +12,7 @@ use crate::job::handler::Context;
 use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
 use crate::provider::cause::Cause;
+use crate::provider::codex::servers;
 use crate::provider::gemini;
 use crate::provider::health::Verdict;
 use crate::provider::remembered::ProbeCache;
@@ -69,6 +70,31 @@ impl Equipment {
                 gemini::surroundings::check(prompt, cwd, &home).map_err(|failure| failure.message)
             }
         }
+    }
+}
+
+/// What the owner has set up for their own use of a CLI, and a run that may not do everything does not get.
+///
+/// # Errors
+/// That it cannot be told; the run must not be started then.
+pub(super) async fn withheld(
+    (providers, provider): (&Providers, ProviderId),
+    command: &str,
+    env: &ChildEnv,
+    cwd: Option<&Path>,
+) -> Result<Vec<String>, String> {
+    let cwd = cwd.unwrap_or(Path::new("/"));
+    match provider {
+        ProviderId::Codex => {
+            let home = env.get("CODEX_HOME").map(PathBuf::from);
+            let home = home.or_else(|| Some(PathBuf::from(env.get("HOME")?).join(".codex")));
+            if !servers::may_be_any(home.as_deref(), cwd) {
+                return Ok(Vec::new());
+            }
+            servers::named(providers.prober.tell(command, &servers::LIST, env, cwd).await)
+        }
+        // Flags keep it away, whatever its name: `--strict-mcp-config`, `--allowed-mcp-server-names`.
+        ProviderId::ClaudeCode | ProviderId::Gemini => Ok(Vec::new()),
     }
 }
 

@@ -4,5 +4,6 @@ mod item;
 pub mod plan;
 pub mod quirks;
 pub mod schema;
+pub mod servers;
 pub mod settings;
 pub mod transcript;

@@ -157,6 +157,9 @@ impl<'a> Draft<'a> {
             r#"web_search="disabled""#
         });
         QUIET.iter().for_each(|setting| self.set(setting));
+        if !full && !self.request.extras.withheld.is_empty() {
+            self.set(&format!("mcp_servers={{{}}}", disabled(&self.request.extras.withheld)));
+        }
         if !full {
             FEWER_TOOLS.iter().for_each(|setting| self.set(setting));
         }
@@ -232,6 +235,14 @@ impl<'a> Draft<'a> {
         self.files.push(PlanFile { path, contents });
         Ok(text)
     }
+}
+
+/// Laid over what the owner's configuration says of them.
+fn disabled(servers: &[String]) -> String {
+    let disabled = servers
+        .iter()
+        .map(|name| format!("{}={{enabled=false}}", toml_string(name)));
+    disabled.collect::<Vec<_>>().join(",")
 }
 
 /// No telemetry, no look for updates; a refused connection is an error, not something to wait on for ever.

@@ -153,6 +153,10 @@ impl Draft<'_> {
         } else if self.request.access == Access::Answer {
             self.push(["--extensions", "none"]);
         }
+        // The owner's MCP servers are for what may do everything: no sandbox confines their tools.
+        if self.request.access != Access::Full && self.cli.features.offers(quirks::SERVERS) {
+            self.push([quirks::SERVERS, quirks::NO_SERVER]);
+        }
         // The directory was allowed by the owner, or is ours; without a word it would be asked about.
         if self.cli.features.offers("--skip-trust") {
             self.push(["--skip-trust"]);

@@ -9,6 +9,11 @@ use crate::provider::version::Version;
 /// Of longer input the rest is not read.
 pub const MAX_PROMPT_BYTES: usize = 8 * 1024 * 1024;
 
+/// Names the MCP servers that are started; without it all of them are.
+pub const SERVERS: &str = "--allowed-mcp-server-names";
+/// No server is called that.
+pub const NO_SERVER: &str = "no-server-of-the-owner";
+
 /// How the files begin into which it writes the whole conversation when its model API fails.
 pub const REPORTS: &str = "gemini-client-error-";
 

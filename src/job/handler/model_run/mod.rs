@@ -18,7 +18,7 @@ use crate::domain::limits::STOP_GRACE;
 use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
-use crate::job::handler::agents::{ASIDE_PATIENCE, FIRST_LOOK, Root, equip, found, verdict};
+use crate::job::handler::agents::{ASIDE_PATIENCE, FIRST_LOOK, Root, equip, found, verdict, withheld};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -78,12 +78,18 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         Ok(equipment) => equipment,
         Err(why) => return JobOutcome::failed(why, []),
     };
+    let withheld = match withheld((&cx.providers, provider), &finding.command, &equipment.env, None).await {
+        Ok(withheld) => withheld,
+        Err(why) => return JobOutcome::failed(why, []),
+    };
+    let mut request = asked_of_provider(request, equipment.root);
+    request.extras.withheld = withheld;
     let turn = Turn {
         provider,
         command: finding.command,
         features: finding.features,
         version: Some(version),
-        request: asked_of_provider(request, equipment.root),
+        request,
         place: vec![PLACE.to_owned(), job.id.to_string()],
         cwd: None,
         env: equipment.env,

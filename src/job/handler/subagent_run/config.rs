@@ -99,6 +99,7 @@ impl Config<'_> {
                 extensions: self.list("extensions"),
                 is_root: ask.root.is_root,
                 allow_root: ask.root.allowed,
+                withheld: Vec::new(),
             },
             scratch: PathBuf::new(),
         }

@@ -28,7 +28,7 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
-use crate::job::handler::agents::{equip, found, unusable, verdict};
+use crate::job::handler::agents::{equip, found, unusable, verdict, withheld};
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -64,7 +64,7 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         finding = found(&cx.providers, target.provider) => finding,
         () = working.stop.token.cancelled() => return cut_short(&target, &working.stop, life),
     };
-    match turn(&target, job, cx, finding) {
+    match turn(&target, job, cx, finding).await {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
             let (report, lost) = watched(&target, &turn, cx, life, &working.stop.token).await;
@@ -211,7 +211,7 @@ fn gone(message: &str, extra: Vec<(&'static str, Value)>) -> Refused {
 }
 
 /// What the agent is to do, or why it may not.
-fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Turn, String> {
+async fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Turn, String> {
     if let FullControl::Denied(why) = &target.full_control {
         return Err(why.clone());
     }
@@ -244,12 +244,22 @@ fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Tu
         full,
         root: equipment.root,
     };
+    let mut request = config.request(&ask);
+    if !ask.full {
+        request.extras.withheld = withheld(
+            (&cx.providers, target.provider),
+            &finding.command,
+            &equipment.env,
+            Some(&cwd),
+        )
+        .await?;
+    }
     Ok(Turn {
         provider: target.provider,
         command: finding.command,
         features: finding.features,
         version: Some(version),
-        request: config.request(&ask),
+        request,
         place: vec![
             PLACE.to_owned(),
             target.subagent_id.to_string(),
