@@ -13,9 +13,6 @@ use crate::cli::operator::StartedRun;
 use crate::cli::output::{Details, Output};
 use crate::cli::refusal;
 
-/// How a gateway begins to say that its agents have just failed, all of them.
-const NONE_HEALTHY: &str = "No gateway AI model provider";
-
 /// A run that is over, as its rows tell it.
 #[derive(Debug)]
 pub(super) struct End<'a> {
@@ -84,9 +81,6 @@ impl End<'_> {
             (_, None) => CliError::failed("The run failed."),
         };
         Err(match self.error() {
-            Some(why) if why.starts_with(NONE_HEALTHY) => error
-                .detail(why)
-                .hint("`gateway doctor` on its host says why; what failed may be tried again within half a minute"),
             Some(why) => error.detail(why),
             None => error,
         })

@@ -122,14 +122,11 @@ fn wish(request: &Request, run: &RunId) -> Map<String, Value> {
 
 /// Ends the run here, or remembers that it has to end when it comes; tells whether it was at work.
 async fn signal(request: &Request, run: &RunId, cx: &Context, life: &JobLife) -> bool {
-    let active = cx.active.cancel(&request.subagent_id, run, &request.reason);
-    let payload = json!({
-        "reason": request.reason,
-        "source": "gateway_cancel_job",
-        "active_process": active,
-        "cancel_state": "requested",
-    });
-    let events = [("cancellation_requested".to_owned(), payload)];
+    if cx.active.cancel(&request.subagent_id, run, &request.reason) {
+        // A run at work tells it among its own events, before its end.
+        return true;
+    }
+    let events = [requested(&request.reason, false)];
     let (runs, subagent, events) = (&cx.runs, &request.subagent_id, &events);
     let told = ask(life, move || async move {
         let first = runs.next_event(run).await?;
@@ -138,7 +135,18 @@ async fn signal(request: &Request, run: &RunId, cx: &Context, life: &JobLife) ->
     if let Err(error) = told.await {
         tracing::warn!(run = %run, %error, "An event about a cancel was not written");
     }
-    active
+    false
+}
+
+/// The event that a run is asked to end, which is at work on this host or not.
+pub(super) fn requested(reason: &str, at_work: bool) -> (String, Value) {
+    let payload = json!({
+        "reason": reason,
+        "source": "gateway_cancel_job",
+        "active_process": at_work,
+        "cancel_state": "requested",
+    });
+    ("cancellation_requested".to_owned(), payload)
 }
 
 fn about(request: &Request) -> [(&'static str, Value); 2] {

@@ -48,7 +48,7 @@ struct Shared {
 }
 
 /// Where events go in. Never waits: what finds no room is counted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Inlet {
     sender: mpsc::Sender<Written>,
     shared: Arc<Shared>,

@@ -11,8 +11,9 @@ mod metadata;
 mod refused;
 mod target;
 
+use std::convert::Infallible;
+
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use self::config::{Ask, Config};
 use self::events::Inlet;
@@ -29,6 +30,7 @@ use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
 use crate::job::handler::agents::{equip, found, unusable, verdict, withheld};
+use crate::job::handler::subagent_cancel::requested;
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::capability::Finding;
@@ -67,7 +69,7 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match turn(&target, job, cx, finding).await {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
-            let (report, lost) = watched(&target, &turn, cx, life, &working.stop.token).await;
+            let (report, lost) = watched(&target, &turn, cx, life, &working.stop).await;
             if let Some(verdict) = verdict(&report) {
                 cx.providers.judge(target.provider, &verdict, witness(job, &target));
             }
@@ -275,20 +277,28 @@ async fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Res
 
 /// Runs the agent and sends what happens, side by side; every event is on its way before the end is told. With the
 /// report comes the number of events that could not be delivered.
-async fn watched(
-    target: &Target,
-    turn: &Turn,
-    cx: &Context,
-    life: &JobLife,
-    stop: &CancellationToken,
-) -> (Report, u64) {
+async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, stop: &RunStop) -> (Report, u64) {
     let (mut inlet, publisher) = events::pipe(&cx.runs, &target.run_id, &target.subagent_id);
     inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
     let running = async {
+        let cancels = inlet.clone();
         let mut watch = Watch { inlet, life };
-        cx.agents.run(turn, stop, &mut watch).await
+        tokio::select! {
+            biased;
+            never = told_of_cancel(stop, cancels) => match never {},
+            report = cx.agents.run(turn, &stop.token, &mut watch) => report,
+        }
     };
     tokio::join!(running, publisher.run())
+}
+
+/// Says among the run's events that somebody wants it to end, as soon as that is so.
+async fn told_of_cancel(stop: &RunStop, mut inlet: Inlet) -> Infallible {
+    stop.token.cancelled().await;
+    if let Some(reason) = stop.reason() {
+        inlet.push_written(requested(reason, true));
+    }
+    std::future::pending().await
 }
 
 struct Watch<'a> {
