@@ -7,11 +7,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::domain::secret::Secret;
-use crate::provider::ProviderId;
-use crate::provider::gemini;
+use crate::provider::argument::toml_string;
+use crate::provider::{ProviderId, gemini};
 use crate::state::document::DocumentError;
 use crate::state::fs::{FsError, OwnerDir};
 use crate::state::provider_settings::{ProviderSettings, ProviderSettingsFile};
@@ -181,8 +179,7 @@ fn codex_config(settings: &ProviderSettings) -> String {
          [shell_environment_policy]\nexclude = [\"CODEX_API_KEY\", \"{CODEX_KEY}\"]\n",
     ));
     if let Some(url) = &settings.base_url {
-        // A JSON string of an address is a TOML string as well.
-        let url = Value::from(codex_address(url));
+        let url = toml_string(&codex_address(url));
         text.push_str(&format!(
             "\n[model_providers.gateway]\nname = \"gateway\"\nbase_url = {url}\nenv_key = \"{CODEX_KEY}\"\n\
              wire_api = \"responses\"\nrequest_max_retries = 2\nstream_max_retries = 2\n\
@@ -285,6 +282,11 @@ mod tests {
         assert!(!config().contains("hidden"));
         set(&homes, ProviderId::Codex, Some("http://127.0.0.1:1/api"), None);
         assert!(config().contains("base_url = \"http://127.0.0.1:1/api\""));
+        set(&homes, ProviderId::Codex, Some("http://h/\"\nx = 1"), None);
+        assert!(
+            config().contains("base_url = \"http://h/\\\"\\nx = 1\"\nenv_key"),
+            "no setting of its own"
+        );
         let setup = set(&homes, ProviderId::Codex, None, Some("k"));
         assert_eq!(value(&setup, "CODEX_API_KEY"), Some("k"));
         assert!(!config().contains("model_provider"));

@@ -5,5 +5,4 @@ pub mod plan;
 pub mod quirks;
 pub mod schema;
 pub mod servers;
-pub mod settings;
 pub mod transcript;
