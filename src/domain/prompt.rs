@@ -9,9 +9,38 @@ pub enum PromptLimit {
     Characters(usize),
 }
 
+impl PromptLimit {
+    /// How much there may be.
+    #[must_use]
+    pub const fn most(self) -> usize {
+        match self {
+            Self::Bytes(most) | Self::Characters(most) => most,
+        }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Bytes(_) => "bytes",
+            Self::Characters(_) => "characters",
+        }
+    }
+
+    /// How much there is, where that is more than there may be.
+    #[must_use]
+    pub fn excess(self, prompt: &str) -> Option<usize> {
+        let found = match self {
+            Self::Bytes(_) => prompt.len(),
+            Self::Characters(_) => prompt.chars().count(),
+        };
+        (found > self.most()).then_some(found)
+    }
+}
+
 /// Claude Code reads at most 10 MB from stdin (measured on 2.1.329).
 pub const CLAUDE_PROMPT: PromptLimit = PromptLimit::Bytes(10_000_000);
-/// Codex refuses longer input itself (measured on 0.169.0).
+/// Codex refuses longer input itself, after it has opened a session for it (measured on 0.169.0).
 pub const CODEX_PROMPT: PromptLimit = PromptLimit::Characters(1_048_576);
 /// Gemini CLI cuts stdin at 8 MiB without a word (measured on 0.61.0).
 pub const GEMINI_PROMPT: PromptLimit = PromptLimit::Bytes(8 * 1024 * 1024);
@@ -50,19 +79,15 @@ pub fn check(prompt: &str, agent: &'static str, limit: PromptLimit) -> Result<()
     if prompt.contains('\0') {
         return Err(PromptProblem::Nul);
     }
-    let (found, most, unit) = match limit {
-        PromptLimit::Bytes(most) => (prompt.len(), most, "bytes"),
-        PromptLimit::Characters(most) => (prompt.chars().count(), most, "characters"),
-    };
-    if found > most {
-        return Err(PromptProblem::Long {
+    match limit.excess(prompt) {
+        Some(found) => Err(PromptProblem::Long {
             found,
-            most,
-            unit,
+            most: limit.most(),
+            unit: limit.unit(),
             agent,
-        });
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Name and limit of the agent behind a `subagent_type`; none for a type that no gateway runs.

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use gateway::domain::prompt::CODEX_PROMPT;
 use gateway::domain::run::{FailureKind, RunFailure};
 use gateway::provider::ProviderId;
 use gateway::provider::codex::plan;
-use gateway::provider::codex::quirks::{DROPPINGS, MAX_PROMPT_CHARACTERS};
+use gateway::provider::codex::quirks::DROPPINGS;
 use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, Effort, OutputForm, RunRequest, Session};
 use serde_json::json;
@@ -191,8 +192,8 @@ fn a_prompt_is_text_whatever_it_begins_with() {
 #[test]
 fn what_codex_cannot_read_is_refused_by_its_name() {
     let message = |prompt: &str| refused(&request(prompt), HELP).1;
-    assert!(planned(&request(&"é".repeat(MAX_PROMPT_CHARACTERS)), HELP, VERSION).is_ok());
-    let over = message(&"é".repeat(MAX_PROMPT_CHARACTERS + 1));
+    assert!(planned(&request(&"é".repeat(CODEX_PROMPT.most())), HELP, VERSION).is_ok());
+    let over = message(&"é".repeat(CODEX_PROMPT.most() + 1));
     assert_eq!(
         over,
         "Codex reads prompts of up to 1048576 characters; this one has 1048577"

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use gateway::domain::prompt::GEMINI_PROMPT;
 use gateway::domain::run::{FailureKind, RunFailure};
 use gateway::provider::ProviderId;
 use gateway::provider::gemini::plan;
-use gateway::provider::gemini::quirks::MAX_PROMPT_BYTES;
 use gateway::provider::gemini::settings::settings;
 use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, OutputForm, RunRequest, Session};
@@ -163,8 +163,8 @@ fn a_prompt_is_text_whatever_it_begins_with() {
 #[test]
 fn what_gemini_cannot_read_is_refused_by_its_name() {
     let message = |prompt: &str| refused(&request(prompt), HELP).1;
-    assert!(planned(&request(&"x".repeat(MAX_PROMPT_BYTES)), HELP).is_ok());
-    let over = message(&"é".repeat(MAX_PROMPT_BYTES / 2 + 1));
+    assert!(planned(&request(&"x".repeat(GEMINI_PROMPT.most())), HELP).is_ok());
+    let over = message(&"é".repeat(GEMINI_PROMPT.most() / 2 + 1));
     assert_eq!(
         over,
         "Gemini reads prompts of up to 8388608 bytes; this one has 8388610"

@@ -2,17 +2,16 @@
 
 use serde_json::json;
 
+use crate::domain::prompt::CLAUDE_PROMPT;
 use crate::domain::run::{FailureKind, RunFailure};
 use crate::provider::argument::{self, is_plain, refusal};
 use crate::provider::capability::Features;
 use crate::provider::claude::access::{self, Permissions};
 use crate::provider::claude::{LABEL, quirks};
 use crate::provider::plan::{Cli, Format, Plan};
-use crate::provider::prompt::{self, Limit};
+use crate::provider::prompt;
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 
-/// What the CLI reads on stdin, at most.
-const MAX_PROMPT_BYTES: usize = 10_000_000;
 /// The kernel's limit for one argument, its final NUL included.
 const MAX_ARGUMENT_BYTES: usize = 128 * 1024 - 1;
 
@@ -35,7 +34,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
     args.session(&request.session)?;
     args.seclusion(&permissions);
     args.effort(request);
-    prompt::check(LABEL, &request.prompt, &prompt, Limit::Bytes(MAX_PROMPT_BYTES))?;
+    prompt::check(LABEL, &request.prompt, &prompt, CLAUDE_PROMPT)?;
     Ok(Plan {
         args: args.checked()?,
         env: env(request),

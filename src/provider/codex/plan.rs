@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::domain::prompt::CODEX_PROMPT;
 use crate::domain::run::{FailureKind, RunFailure};
 use crate::provider::argument::{self, refusal, toml_string};
-use crate::provider::codex::quirks::{MAX_PROMPT_CHARACTERS, knows_settings};
+use crate::provider::codex::quirks::knows_settings;
 use crate::provider::codex::schema::{self, TOOL_HINT};
 use crate::provider::plan::{Cli, Format, Plan, PlanFile};
-use crate::provider::prompt::{self, Limit};
+use crate::provider::prompt;
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 
 const LABEL: &str = "Codex";
@@ -29,12 +30,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
     let output_file = draft.output_file()?;
     draft.args.extend(resumed);
     draft.args.push("-".to_owned());
-    prompt::check(
-        LABEL,
-        &request.prompt,
-        &draft.prompt,
-        Limit::Characters(MAX_PROMPT_CHARACTERS),
-    )?;
+    prompt::check(LABEL, &request.prompt, &draft.prompt, CODEX_PROMPT)?;
     Ok(Plan {
         args: draft.args,
         env: Vec::new(),

@@ -6,9 +6,6 @@ use crate::provider::version::Version;
 /// that were not there before and are empty.
 pub const DROPPINGS: &[&str] = &[".git", ".codex", ".agents", ".aws"];
 
-/// Longer prompts are refused by Codex itself, after it has opened a session for them.
-pub const MAX_PROMPT_CHARACTERS: usize = 1_048_576;
-
 /// The oldest version whose settings were tried.
 const TRIED: &str = "0.169.0";
 

@@ -1,11 +1,12 @@
 //! How a turn of Gemini CLI is started: the prompt on stdin, no `--prompt`.
 
+use crate::domain::prompt::GEMINI_PROMPT;
 use crate::domain::run::{FailureKind, RunFailure};
 use crate::provider::argument::{self, refusal};
 use crate::provider::gemini::policy;
-use crate::provider::gemini::quirks::{self, MAX_PROMPT_BYTES};
+use crate::provider::gemini::quirks;
 use crate::provider::plan::{Cli, Format, Plan, PlanFile};
-use crate::provider::prompt::{self, Limit};
+use crate::provider::prompt;
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 
 const LABEL: &str = "Gemini";
@@ -64,7 +65,7 @@ impl Draft<'_> {
             ""
         };
         let sent = format!("{space}{prompt}");
-        prompt::check(LABEL, prompt, &sent, Limit::Bytes(MAX_PROMPT_BYTES))?;
+        prompt::check(LABEL, prompt, &sent, GEMINI_PROMPT)?;
         Ok(sent)
     }
 

@@ -6,9 +6,6 @@
 
 use crate::provider::version::Version;
 
-/// Of longer input the rest is not read.
-pub const MAX_PROMPT_BYTES: usize = 8 * 1024 * 1024;
-
 /// Names the MCP servers that are started; without it all of them are.
 pub const SERVERS: &str = "--allowed-mcp-server-names";
 /// No server is called that.
