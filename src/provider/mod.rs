@@ -88,6 +88,14 @@ impl ProviderId {
         }
     }
 
+    /// The provider behind a `subagent_type`; none for a type that no gateway runs.
+    #[must_use]
+    pub fn of_subagent_type(subagent_type: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|provider| provider.subagent_type() == subagent_type)
+    }
+
     /// The program's bare name.
     #[must_use]
     pub const fn program(self) -> &'static str {

@@ -140,9 +140,7 @@ async fn new(args: &RunArgs, schema: Option<Value>, operator: &Operator, cx: &Co
 async fn going_on(id: &str, args: &RunArgs, schema: Option<Value>, operator: &Operator) -> Result<Ask, CliError> {
     let subagent = operator.subagent(id).await?;
     let kind = text(&subagent, "/subagent_type").unwrap_or_default();
-    let provider = ProviderId::ALL
-        .into_iter()
-        .find(|provider| provider.subagent_type() == kind)
+    let provider = ProviderId::of_subagent_type(&kind)
         .ok_or_else(|| CliError::usage(format!("A subagent of type {kind} runs on no gateway.")))?;
     if args.provider.is_some_and(|word| word.id() != provider) {
         let label = provider.label();

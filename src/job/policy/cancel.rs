@@ -1,5 +1,7 @@
 //! What becomes of a request to cancel a subagent's run.
 
+use crate::provider::ProviderId;
+
 /// A subagent as far as it decides about a cancel.
 #[derive(Debug, Clone, Copy)]
 pub struct CancelFacts<'a> {
@@ -28,15 +30,6 @@ pub struct CancelVerdict {
     pub message: String,
 }
 
-/// Types whose runs a gateway executes and can end.
-const GATEWAY_TYPES: [&str; 3] = ["claude_code_gateway", "codex_gateway", "gemini_gateway"];
-
-/// Whether runs of that type can be cancelled by a gateway.
-#[must_use]
-pub fn is_supported(subagent_type: &str) -> bool {
-    GATEWAY_TYPES.contains(&subagent_type)
-}
-
 /// Decides; the first that applies.
 #[must_use]
 pub fn resolve(facts: CancelFacts<'_>) -> CancelVerdict {
@@ -53,7 +46,7 @@ pub fn resolve(facts: CancelFacts<'_>) -> CancelVerdict {
         status: status.clone(),
         message: message.to_owned(),
     };
-    if !is_supported(facts.subagent_type) {
+    if ProviderId::of_subagent_type(facts.subagent_type).is_none() {
         return verdict(
             "rejected",
             "rejected",

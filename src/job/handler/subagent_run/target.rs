@@ -186,16 +186,11 @@ async fn belongs_here(
 }
 
 fn provider_of(kind: &str) -> Result<ProviderId, Refused> {
-    match kind {
-        "claude_code_gateway" => Ok(ProviderId::ClaudeCode),
-        "codex_gateway" => Ok(ProviderId::Codex),
-        "gemini_gateway" => Ok(ProviderId::Gemini),
-        other => Err(Refused::Fail {
-            message: "Unsupported subagent type".to_owned(),
-            error: format!("Unsupported subagent type: {other}"),
-            extra: vec![("subagent_type", Value::from(other))],
-        }),
-    }
+    ProviderId::of_subagent_type(kind).ok_or_else(|| Refused::Fail {
+        message: "Unsupported subagent type".to_owned(),
+        error: format!("Unsupported subagent type: {kind}"),
+        extra: vec![("subagent_type", Value::from(kind))],
+    })
 }
 
 /// The first of the three that says anything at all, trimmed.
