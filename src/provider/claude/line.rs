@@ -1,14 +1,10 @@
 //! The lines of `stream-json`, as far as they matter. What is not named here is skipped, not built.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Text that is only copied where it holds escapes.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+use crate::provider::lean::Text;
 
 /// Any line.
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::run::{RunEnd, RunEvent};
 use crate::provider::answer::Whole;
-use crate::provider::claude::line::{Line, Message, StreamEvent, Text};
+use crate::provider::claude::line::{Line, Message, StreamEvent};
 use crate::provider::claude::message::Messages;
 use crate::provider::claude::quirks;
 use crate::provider::claude::usage::Usage;
@@ -82,8 +82,8 @@ impl Reader {
         let Ok(line) = serde_json::from_slice::<Line<'_>>(bytes) else {
             return;
         };
-        let parent = line.parent_tool_use_id.as_ref().map(|id| id.0.as_ref());
-        match text(line.kind.as_ref()) {
+        let parent = line.parent_tool_use_id.as_deref();
+        match line.kind.as_deref().unwrap_or_default() {
             "stream_event" if parent.is_none() => self.stream_event(line.event.as_ref(), events),
             "assistant" => {
                 if let Some(raw) = line.message {
@@ -95,7 +95,7 @@ impl Reader {
                     self.messages.user(Message::read(raw), events);
                 }
             }
-            "system" => self.system(text(line.subtype.as_ref()), bytes, events),
+            "system" => self.system(line.subtype.as_deref().unwrap_or_default(), bytes, events),
             "result" => self.result(bytes),
             _ => {}
         }
@@ -105,11 +105,11 @@ impl Reader {
         let Some(event) = event else {
             return;
         };
-        match text(event.kind.as_ref()) {
+        match event.kind.as_deref().unwrap_or_default() {
             "content_block_delta" => {
                 let piece = event.delta.as_ref().and_then(|delta| delta.text.as_ref());
-                if let Some(piece) = piece.filter(|piece| !piece.0.is_empty()) {
-                    let text = piece.0.as_ref().to_owned();
+                if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
+                    let text = piece.to_string();
                     events.push(RunEvent::Partial { text });
                 }
             }
@@ -205,10 +205,6 @@ impl Transcript for Reader {
             facts,
         )
     }
-}
-
-fn text<'a>(text: Option<&'a Text<'_>>) -> &'a str {
-    text.map_or("", |text| text.0.as_ref())
 }
 
 fn progress(phase: &str, details: Map<String, Value>) -> RunEvent {
