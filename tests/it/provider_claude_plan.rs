@@ -328,3 +328,12 @@ fn instructions_and_schema_find_a_way() {
                   {\"type\":\"object\",\"properties\":{\"ships\":{\"type\":\"integer\"}}}";
     assert_eq!(said(&plan).0, prompt);
 }
+
+#[test]
+fn the_default_of_restricted_agents_does_not_narrow_one_that_may_do_everything() {
+    for name in ["WebSearch", "web_search"] {
+        let named = with(Access::Full, |r| r.tools.allowed = vec![name.to_owned()]);
+        let plain = with(Access::Full, |_| {});
+        assert_eq!(new(&named).unwrap().args, new(&plain).unwrap().args, "{name}");
+    }
+}

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::job::handler::agents::Root;
-use crate::provider::ProviderId;
 use crate::provider::request::{Access, Effort, Extras, OutputForm, RunRequest, Session, ToolLists};
 
 /// A turn gets this much time when nothing else is said, and no more or less than that.
@@ -26,7 +25,6 @@ pub(super) struct Config<'a>(pub(super) &'a Map<String, Value>);
 /// What the turn is, apart from its configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Ask<'a> {
-    pub(super) provider: ProviderId,
     pub(super) prompt: &'a str,
     /// Session of an earlier turn.
     pub(super) resume: Option<&'a str>,
@@ -91,7 +89,10 @@ impl Config<'_> {
             effort: self.text("reasoning_effort").as_deref().and_then(Effort::from_wire),
             access: if ask.full { Access::Full } else { Access::Restricted },
             session: self.session(ask.resume),
-            tools: self.tools(ask),
+            tools: ToolLists {
+                allowed: self.list("allowed_tools"),
+                disallowed: self.list("disallowed_tools"),
+            },
             extras: Extras {
                 permission_mode: self.text("permission_mode"),
                 max_budget_usd: self.0.get("max_budget_usd").and_then(number),
@@ -129,22 +130,6 @@ impl Config<'_> {
         Session::New(named.unwrap_or_else(|| Uuid::new_v4().to_string()))
     }
 
-    fn tools(self, ask: &Ask<'_>) -> ToolLists {
-        let mut allowed: Vec<String> = self.list("allowed_tools").into_iter().map(tool_name).collect();
-        let web_only = allowed == ["WebSearch"];
-        if ask.full && web_only {
-            // The backend's default for restricted agents would narrow one that may do everything.
-            allowed.clear();
-        }
-        if !ask.full && allowed.is_empty() && ask.provider == ProviderId::ClaudeCode {
-            allowed.push("WebSearch".to_owned());
-        }
-        ToolLists {
-            allowed,
-            disallowed: self.list("disallowed_tools"),
-        }
-    }
-
     fn text(self, key: &str) -> Option<String> {
         let text = self.0.get(key)?.as_str()?.trim();
         (!text.is_empty()).then(|| text.to_owned())
@@ -170,13 +155,6 @@ fn number(value: &Value) -> Option<f64> {
     number.filter(|number: &f64| number.is_finite() && *number > 0.0)
 }
 
-fn tool_name(name: String) -> String {
-    match name.as_str() {
-        "web_search" | "web__search" | "websearch" => "WebSearch".to_owned(),
-        _ => name,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -185,7 +163,6 @@ mod tests {
 
     fn request(config: &Value, full: bool) -> RunRequest {
         let ask = Ask {
-            provider: ProviderId::ClaudeCode,
             prompt: "p",
             resume: None,
             full,
@@ -214,7 +191,7 @@ mod tests {
         }
         let config = json!({"allowed_tools": "web_search, Bash,", "betas": ["a", 1], "model": "__default__"});
         let found = request(&config, false);
-        assert_eq!(found.tools.allowed, ["WebSearch", "Bash"]);
+        assert_eq!(found.tools.allowed, ["web_search", "Bash"]);
         assert_eq!(
             (found.extras.betas, found.model),
             (vec!["a".to_owned(), "1".to_owned()], None)
@@ -237,10 +214,8 @@ mod tests {
 
     #[test]
     fn what_restricts_is_no_use_to_an_agent_that_may_do_everything() {
-        let config = json!({"allowed_tools": ["WebSearch"], "append_system_prompt": format!("{RESTRICTED_ADVICE} x")});
-        assert_eq!(request(&config, false).tools.allowed, ["WebSearch"]);
+        let config = json!({"append_system_prompt": format!("{RESTRICTED_ADVICE} x")});
         assert!(request(&config, false).append_system_prompt.is_some());
-        assert!(request(&config, true).tools.allowed.is_empty());
         assert_eq!(request(&config, true).append_system_prompt, None);
     }
 

@@ -240,7 +240,6 @@ async fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Res
     }
     equipment.check(target.provider, &target.prompt, &cwd)?;
     let ask = Ask {
-        provider: target.provider,
         prompt: &target.prompt,
         resume: resume.as_deref().or(session),
         full,
