@@ -27,7 +27,7 @@ pub(super) fn checked(mut answer: Answer, request: &RunRequest, check: Option<&C
 /// Whether the turn took place in the session asked for.
 pub(super) fn same_session(asked: &Session, got: Option<&str>) -> Result<(), RunFailure> {
     match (asked, got) {
-        (Session::Resume(asked), Some(got)) if asked != got => Err(RunFailure::new(
+        (Session::Resume(asked), Some(got)) if !asked.eq_ignore_ascii_case(got) => Err(RunFailure::new(
             FailureKind::Session,
             format!("The agent went on in session {got} instead of {asked}"),
         )),
@@ -44,6 +44,7 @@ mod tests {
     fn another_session_than_the_one_resumed_is_a_failure() {
         let resume = Session::Resume("a".to_owned());
         assert_eq!(same_session(&resume, Some("a")), Ok(()));
+        assert_eq!(same_session(&resume, Some("A")), Ok(()), "a UUID has no case");
         assert_eq!(same_session(&resume, None), Ok(()));
         assert_eq!(same_session(&resume, Some("b")).unwrap_err().kind, FailureKind::Session);
         assert_eq!(same_session(&Session::New("a".to_owned()), Some("b")), Ok(()));
