@@ -70,8 +70,7 @@ impl Cause {
     }
 
     /// Of an error as [`Cause::tell`] words it.
-    #[must_use]
-    pub fn told_by(error: &str) -> Option<Self> {
+    fn told_by(error: &str) -> Option<Self> {
         let begins = |cause: &Self| {
             let rest = error.strip_prefix(cause.words());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))

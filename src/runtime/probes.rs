@@ -23,6 +23,7 @@ use crate::provider::rhythm::Rhythm;
 use crate::provider::{ProviderId, Providers};
 use crate::state::fs::OwnerDir;
 use crate::state::provider_settings::ProviderSettingsFile;
+use crate::wire::heartbeat::ProviderHealth;
 
 /// Where answers are remembered.
 const CACHE_FILE: &str = "probes.json";
@@ -134,9 +135,7 @@ impl Probes {
     /// Whether nobody ever asked its model.
     fn is_first(&self, provider: ProviderId) -> bool {
         let picture = self.picture.borrow();
-        let health = picture.health().get(&provider);
-        let asked =
-            health.is_some_and(|health| health.last_full_checked_at.is_some() && health.last_full_status.is_some());
+        let asked = picture.health().get(&provider).is_some_and(ProviderHealth::was_asked);
         self.validator.is_some() && !asked
     }
 

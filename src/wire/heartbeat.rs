@@ -147,6 +147,14 @@ pub struct ProviderHealth {
     pub duration_ms: Option<u64>,
 }
 
+impl ProviderHealth {
+    /// Whether a model was ever asked.
+    #[must_use]
+    pub const fn was_asked(&self) -> bool {
+        self.last_full_checked_at.is_some() && self.last_full_status.is_some()
+    }
+}
+
 /// The host block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostCapability {

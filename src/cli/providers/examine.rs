@@ -124,7 +124,7 @@ impl Examiner {
         let (finding, _) = self.prober.examine(provider, &cache, clock::now()).await;
         let known = self.known.get(&provider);
         let light = health::light(known, &finding, clock::now(), Rhythm::USUAL.believe);
-        let asked = known.is_some_and(|known| known.last_full_checked_at.is_some() && known.last_full_status.is_some());
+        let asked = known.is_some_and(ProviderHealth::was_asked);
         let due = finding.version.is_ok() && !(asked && self.depth == Depth::Auto);
         let call = match &self.validator {
             Some(validator) if due => validator.call(provider, &finding, stop).await,

@@ -25,7 +25,7 @@ impl Examined {
     }
 
     /// Whether any agent CLI can be used.
-    pub(crate) fn any_usable(&self) -> bool {
+    fn any_usable(&self) -> bool {
         self.0.iter().any(Examination::is_usable)
     }
 
