@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(crate) use crate::domain::clock::millis;
+
 /// Longest duration accepted, so that no deadline overflows: a day.
 pub(crate) const LONGEST: Duration = Duration::from_hours(24);
 
@@ -27,11 +29,6 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is longer than a day"));
     }
     Ok(duration)
-}
-
-/// A duration in whole milliseconds, for the wire.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `3h 4m`, `4m` or `5s`; days are folded into hours.

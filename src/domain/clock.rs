@@ -1,5 +1,7 @@
 //! Wall-clock time, ours and the server's. Deadlines never use it: they run on the monotonic clock.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serializer;
 
@@ -13,6 +15,12 @@ pub fn now() -> Timestamp {
 #[must_use]
 pub fn wire_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// A duration as the wire counts: whole milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes an instant in the wire form.

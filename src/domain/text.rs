@@ -11,6 +11,13 @@ pub fn cut(text: &str, chars: usize) -> String {
     }
 }
 
+/// A text without the white space around it, if it says anything.
+#[must_use]
+pub fn trimmed(value: Option<&Value>) -> Option<&str> {
+    let text = value?.as_str()?.trim();
+    (!text.is_empty()).then_some(text)
+}
+
 /// The same value as every database takes it: PostgreSQL knows no NUL, so it becomes `\0`, two characters.
 #[must_use]
 pub fn storable(value: Value) -> Value {
@@ -52,6 +59,16 @@ mod tests {
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(cut("äöü", 2), "äö...");
         assert_eq!(cut("", 0), "");
+    }
+
+    #[test]
+    fn white_space_says_nothing() {
+        let found = |value| trimmed(Some(&value)).map(str::to_owned);
+        assert_eq!(found(json!(" a b\n")).as_deref(), Some("a b"));
+        assert_eq!(
+            [found(json!(" \t")), found(json!(1)), trimmed(None).map(str::to_owned)],
+            [None, None, None]
+        );
     }
 
     #[test]

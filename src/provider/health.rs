@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::clock::wire_time;
+use crate::domain::clock::{millis, wire_time};
 use crate::domain::ids::{JobId, RunId};
 use crate::domain::text::cut;
 use crate::provider::capability::Finding;
@@ -76,7 +76,7 @@ pub fn full(previous: Option<&ProviderHealth>, call: &Call, now: Timestamp) -> P
         last_full_status: Some(status),
         error: call.result.as_ref().err().map(|why| short(why)),
         model: call.model.clone().or(before.model.clone()),
-        duration_ms: Some(u64::try_from(call.duration.as_millis()).unwrap_or(u64::MAX)),
+        duration_ms: Some(millis(call.duration)),
         ..before
     }
 }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+/// The wire's name for the CLI's own default model.
+pub const DEFAULT_MODEL: &str = "__default__";
+
 /// One turn of one agent. The prompt travels on stdin, never in an argument.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRequest {

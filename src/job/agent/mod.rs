@@ -30,6 +30,7 @@ use self::scratch::Scratch;
 use self::spent::Spent;
 use self::totals::{Began, Totals};
 use self::turns::Turns;
+use crate::domain::clock;
 use crate::domain::limits::OUTPUT_LIMIT_BYTES;
 use crate::domain::run::{FailureKind, RunEvent, RunFailure};
 use crate::process::env::ChildEnv;
@@ -222,7 +223,7 @@ impl Run<'_> {
                 return attempt;
             };
             self.spent.add(&mut attempt.end);
-            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            let delay_ms = clock::millis(delay);
             let details =
                 json!({"attempt": made, "max_attempts": max, "reason": reason.as_str(), "delay_ms": delay_ms});
             observer.event(progress("retry_scheduled", details));

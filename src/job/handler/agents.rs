@@ -13,6 +13,7 @@ use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
 use crate::provider::cause::Cause;
 use crate::provider::codex::servers;
+use crate::provider::document::Picture;
 use crate::provider::gemini;
 use crate::provider::health::Verdict;
 use crate::provider::remembered::ProbeCache;
@@ -22,7 +23,7 @@ use crate::provider::{ProviderId, Providers};
 pub(super) const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a job waits for the first look at the agent CLIs after a start.
-pub(super) const FIRST_LOOK: Duration = Duration::from_secs(45);
+const FIRST_LOOK: Duration = Duration::from_secs(45);
 
 /// Whether this account is root, and whether the owner lets agents act freely although it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,10 +113,10 @@ pub(super) async fn found(providers: &Providers, provider: ProviderId) -> Findin
     }
 }
 
-/// Waits until the provider was looked at, but not for ever.
-pub(super) async fn looked_at(providers: &Providers, provider: ProviderId) {
+/// Waits until enough of the providers was looked at, but not for ever.
+pub(super) async fn looked_at(providers: &Providers, enough: impl Fn(&Picture) -> bool) {
     let mut picture = providers.watch();
-    let looked = picture.wait_for(|picture| picture.finding(provider).is_some());
+    let looked = picture.wait_for(|picture| enough(picture));
     drop(timeout(FIRST_LOOK, looked).await);
 }
 

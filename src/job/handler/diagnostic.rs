@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use nix::sys::utsname;
 use serde_json::{Map, Value, json};
 
+use crate::domain::clock;
 use crate::domain::job::{Job, JobOutcome, JobResult, RawField};
 use crate::job::handler::{Context, JobLife};
 use crate::provider::document::{Picture, arch, platform};
@@ -46,10 +47,7 @@ fn report(host: Result<Value, String>, picture: &Picture, command: &str, answer:
     put("success", json!(picture.any_ready()));
     put("command", json!(format!("{command} --version")));
     put("exit_code", json!(answer.exit_code));
-    put(
-        "duration_ms",
-        json!(u64::try_from(answer.duration.as_millis()).unwrap_or(u64::MAX)),
-    );
+    put("duration_ms", json!(clock::millis(answer.duration)));
     if let Some(version) = version {
         put("version", json!(version));
     }

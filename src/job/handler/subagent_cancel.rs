@@ -7,7 +7,8 @@ use crate::backend::runs::Notes;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::job::{Job, JobOutcome};
-use crate::job::handler::subagent_run::{ask, trimmed};
+use crate::domain::text::trimmed;
+use crate::job::handler::subagent_run::ask;
 use crate::job::handler::{Context, JobLife};
 use crate::job::policy::cancel::{self, CancelFacts, CancelVerdict};
 
@@ -35,8 +36,8 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     };
     let request = Request {
         subagent_id,
-        run_id: named("run_id", "runId"),
-        reason: named("reason", "reason").unwrap_or_else(|| "Cancelled".to_owned()),
+        run_id: named("run_id", "runId").map(str::to_owned),
+        reason: trimmed(job.payload.get("reason")).unwrap_or("Cancelled").to_owned(),
     };
     serve(&request, cx, life).await.unwrap_or_else(|refused| refused)
 }

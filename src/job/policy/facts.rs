@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::domain::text::trimmed;
 use crate::wire::heartbeat::{Capabilities, Readiness, Services};
 
 /// A row that was asked for.
@@ -57,7 +58,7 @@ impl GatewayFacts {
                 Some(Readiness { reason, .. }) => Models::Absent(reason),
                 None => Models::default(),
             },
-            vm_id: text(row.get("vm_id")),
+            vm_id: trimmed(row.get("vm_id")).map(str::to_owned),
         }
     }
 }
@@ -108,8 +109,8 @@ impl ResourceFacts {
             team_id: word("team_id"),
             resource_type: word("resource_type"),
             max_access_level: word("max_access_level"),
-            vm_id: text(metadata.get("vm_id")),
-            gateway_id: text(metadata.get("gateway_id")),
+            vm_id: trimmed(metadata.get("vm_id")).map(str::to_owned),
+            gateway_id: trimmed(metadata.get("gateway_id")).map(str::to_owned),
             full_control: is_true(metadata.get("full_control")),
         }
     }
@@ -123,9 +124,4 @@ fn services(document: &Value) -> Option<Services> {
 
 fn is_true(value: Option<&Value>) -> bool {
     value == Some(&Value::Bool(true))
-}
-
-fn text(value: Option<&Value>) -> Option<String> {
-    let text = value?.as_str()?.trim();
-    (!text.is_empty()).then(|| text.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::redact;
+use crate::domain::{clock, redact};
 use crate::job::agent::{CommandLine, Process};
 use crate::job::handler::model_run::Asked;
 use crate::process::capture::Captured;
@@ -55,7 +55,7 @@ pub(super) fn after(asked: &Asked, process: &Process, timed_out: bool) -> Map<St
         ("stderr_truncated", json!(process.stderr.truncated)),
         ("stderr_bytes", json!(process.stderr.total)),
         ("exit_code", json!(process.exit_code)),
-        ("duration_ms", json!(super::millis(process.duration))),
+        ("duration_ms", json!(clock::millis(process.duration))),
         ("timed_out", json!(timed_out)),
     ]));
     if let Some(summary) = error_summary(&process.stderr.bytes) {

@@ -5,7 +5,6 @@ mod outcome;
 mod request;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -13,18 +12,20 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use self::request::Request;
+use crate::domain::clock::millis;
 use crate::domain::job::{Job, JobOutcome};
 use crate::domain::limits::STOP_GRACE;
 use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
-use crate::job::handler::agents::{ASIDE_PATIENCE, FIRST_LOOK, Root, equip, found, verdict, withheld};
+use crate::job::handler::agents::{ASIDE_PATIENCE, Root, equip, found, looked_at, verdict, withheld};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
+use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
+use crate::provider::document::Picture;
 use crate::provider::health::{Verdict, Witness};
 use crate::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
-use crate::provider::{ProviderId, Providers};
 
 /// Below the work directory; what an earlier life has left there may go.
 pub const PLACE: &str = "model-runs";
@@ -53,7 +54,7 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     tokio::select! {
         biased;
         () = life.stop.cancelled() => return life.cancelled(),
-        () = looked_at(&cx.providers, &request) => {}
+        () = looked_at(&cx.providers, |picture| is_known(picture, &request)) => {}
     }
     let provider = request.provider(&cx.providers.picture());
     let limits = Limits {
@@ -140,17 +141,10 @@ fn witness(job: &Job) -> Witness {
     }
 }
 
-/// Waits until the providers that may answer were looked at, but not for ever.
-async fn looked_at(providers: &Providers, request: &Request) {
-    let mut picture = providers.watch();
-    let known = picture.wait_for(|picture| {
-        let candidate = request.provider(picture);
-        let all = ProviderId::ALL
-            .into_iter()
-            .all(|provider| picture.finding(provider).is_some());
-        all || (request.is_decided() && picture.finding(candidate).is_some())
-    });
-    drop(timeout(FIRST_LOOK, known).await);
+/// Whether the providers that may answer were looked at.
+fn is_known(picture: &Picture, request: &Request) -> bool {
+    let seen = |provider| picture.finding(provider).is_some();
+    ProviderId::ALL.into_iter().all(seen) || (request.is_decided() && seen(request.provider(picture)))
 }
 
 fn asked_of_provider(request: Request, root: Root) -> RunRequest {
@@ -212,9 +206,4 @@ impl Observer for Watcher<'_> {
     }
 
     fn event(&mut self, _event: RunEvent) {}
-}
-
-/// Whole milliseconds, as the wire counts.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::clock::millis;
 use crate::domain::job::JobOutcome;
 use crate::domain::redact;
 use crate::domain::run::{Answer, FailureKind, RunFailure};
 use crate::job::agent::{Boundary, How, Report};
-use crate::job::handler::model_run::{Asked, debug, millis};
+use crate::job::handler::model_run::{Asked, debug};
 use crate::provider::ProviderId;
 use crate::provider::cause::Cause;
 use crate::provider::health::short;

@@ -9,11 +9,8 @@ use crate::domain::limits::{MODEL_RUN_DEFAULT_TIMEOUT, MODEL_RUN_MAX_TIMEOUT, MO
 use crate::provider::ProviderId;
 use crate::provider::capability::is_ready;
 use crate::provider::document::Picture;
-use crate::provider::request::{Effort, OutputForm};
+use crate::provider::request::{DEFAULT_MODEL, Effort, OutputForm};
 use crate::wire::heartbeat::{HealthStatus, ProviderCapability};
-
-/// Stands for the CLI's own default model.
-const DEFAULT_MODEL: &str = "__default__";
 
 /// The payload, read.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::domain::clock::millis;
 use crate::domain::job::{JobResult, RawField};
-use crate::job::handler::shell_exec::request::millis;
 use crate::job::handler::shell_exec::{Admitted, WORKING_DIRECTORY};
 use crate::process::exit::{Exit, Pipes};
 use crate::process::failure::SpawnError;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::domain::clock::millis;
 use crate::domain::job::Job;
 use crate::domain::limits::{SHELL_EXEC_DEFAULT_TIMEOUT, SHELL_EXEC_MAX_TIMEOUT};
 
@@ -87,11 +88,6 @@ fn leading_integer(text: &str) -> Option<i64> {
     // More digits than fit are far beyond the limit anyway.
     let number = digits.parse().unwrap_or(i64::MAX);
     Some(if negative { -number } else { number })
-}
-
-/// Whole milliseconds, as the wire counts.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
+use crate::domain::text::trimmed;
 use crate::process::env::ChildEnv;
 use crate::process::interactive::{Link, Size};
 use crate::process::mark;
@@ -76,8 +77,7 @@ impl Action {
 
 /// A trimmed text that says something.
 pub(super) fn text<'a>(payload: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    let text = payload.get(key)?.as_str()?.trim();
-    (!text.is_empty()).then_some(text)
+    trimmed(payload.get(key))
 }
 
 /// What to open.

@@ -4,16 +4,17 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::refused::{Extra, Refused};
-use super::target::{Target, ask, text};
+use super::target::{Target, ask};
 use crate::backend::runs::Notes;
 use crate::domain::ids::RunId;
+use crate::domain::text::trimmed;
 use crate::job::handler::{Context, JobLife};
 
 /// The payload's, else the input's, else a new one. Any UUID counts, whatever its version.
 pub(super) fn run_id(asked: Option<&str>, input: &Map<String, Value>) -> Result<RunId, Refused> {
-    let named = [asked.map(str::to_owned), text(input.get("run_id"))];
+    let named = [asked, trimmed(input.get("run_id"))];
     let named = named.into_iter().flatten().find(|id| Uuid::try_parse(id).is_ok());
-    let id = named.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let id = named.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
     RunId::new(id).map_err(|error| Refused::fail(error.to_string(), Vec::new()))
 }
 

@@ -6,15 +6,14 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::domain::text::trimmed;
 use crate::job::handler::agents::Root;
-use crate::provider::request::{Access, Effort, Extras, OutputForm, RunRequest, Session, ToolLists};
+use crate::provider::request::{Access, DEFAULT_MODEL, Effort, Extras, OutputForm, RunRequest, Session, ToolLists};
 
 /// A turn gets this much time when nothing else is said, and no more or less than that.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1_800);
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 const MOST_TIMEOUT: Duration = Duration::from_secs(4 * 3_600);
-/// Takes the CLI's own default.
-const DEFAULT_MODEL: &str = "__default__";
 /// A backend's standing advice to restricted agents; wrong for one that may do everything.
 const RESTRICTED_ADVICE: &str = "You cannot write or interact with files in this environment.";
 
@@ -131,8 +130,7 @@ impl Config<'_> {
     }
 
     fn text(self, key: &str) -> Option<String> {
-        let text = self.0.get(key)?.as_str()?.trim();
-        (!text.is_empty()).then(|| text.to_owned())
+        trimmed(self.0.get(key)).map(str::to_owned)
     }
 
     /// An array, or words between commas.

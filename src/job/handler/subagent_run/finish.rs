@@ -44,7 +44,7 @@ impl Stopped {
 /// The end of a run that was at work. Events that are `lost` are told of with the end, which is told until it is known.
 pub(super) fn of_report(target: &Target, report: &Report, lost: u64, stopped: Option<&Stopped>) -> JobOutcome {
     let at = clock::now();
-    let duration = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
+    let duration = clock::millis(report.duration);
     let (status, text) = match (stopped, &report.answer) {
         (Some(stopped), _) => (JobStatus::Cancelled, Some(stopped.reason().to_owned())),
         (None, Ok(_)) => (JobStatus::Completed, None),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::target::{FullControl, Target};
-use crate::domain::clock::wire_time;
+use crate::domain::clock::{millis, wire_time};
 use crate::domain::job::JobStatus;
 use crate::domain::redact;
 use crate::domain::run::FailureKind;
@@ -66,17 +66,11 @@ pub(super) fn of_end(
     reason: Option<&str>,
     at: jiff::Timestamp,
 ) -> Map<String, Value> {
-    let (requested, effective, denied) = full_control(&target.full_control);
     let cancelled = status == JobStatus::Cancelled;
     let process = report.process.as_ref();
     let mut patch = report.metadata.clone();
+    patch.extend(of_start(target));
     patch.extend(object(json!({
-        "schema_version": 1,
-        "runner": "gateway",
-        "adapter_id": target.provider.wire(),
-        "subagent_type": target.subagent_type,
-        "run_id": target.run_id,
-        "run_sequence": target.sequence,
         "last_run_at": wire_time(at),
         "session_id": report.session_id,
         "model": report.model,
@@ -86,7 +80,7 @@ pub(super) fn of_end(
         "output_format": Config(&target.config).output_format(),
         "exit_code": process.and_then(|process| process.exit_code),
         "signal": process.and_then(|process| process.signal),
-        "duration_ms": u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
+        "duration_ms": millis(report.duration),
         "timed_out": report.how.is_deadline(),
         "stdout_truncated": matches!(report.how, How::TooMuch(_)),
         "stderr_truncated": process.is_some_and(|process| process.stderr.truncated),
@@ -102,11 +96,7 @@ pub(super) fn of_end(
         "cancel_state": if cancelled { "acknowledged" } else { "none" },
         "cancel_support": cancelled.then_some("gateway"),
         "cancellation_scope": cancelled.then_some("gateway"),
-        "full_control_requested": requested,
-        "full_control_effective": effective,
-        "full_control_denied_reason": denied,
     })));
-    patch.extend(execution_context());
     // A turn that never came to a session must not wipe the one that the next turn goes on with.
     if report.session_id.is_none() {
         patch.remove("session_id");

@@ -21,7 +21,7 @@ use self::finish::Stopped;
 use self::refused::Refused;
 use self::target::{FullControl, Target};
 
-pub(super) use self::target::{ask, text as trimmed};
+pub(super) use self::target::ask;
 use crate::backend::runs::Inserted;
 use crate::domain::clock::wire_time;
 use crate::domain::job::{Job, JobOutcome};

@@ -15,6 +15,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::{RunId, SubagentId};
 use crate::domain::job::Job;
+use crate::domain::text::trimmed;
 use crate::job::handler::agents::looked_at;
 use crate::job::handler::{Context, JobLife};
 use crate::job::policy::{self, Fact, GatewayFacts};
@@ -91,10 +92,10 @@ where
 /// Finds and checks the run of a job.
 pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Target, Refused> {
     let started_at = clock::now();
-    let payload = |snake: &str, camel: &str| text(job.payload.get(snake).or_else(|| job.payload.get(camel)));
+    let payload = |snake: &str, camel: &str| trimmed(job.payload.get(snake).or_else(|| job.payload.get(camel)));
     let id = payload("subagent_id", "subagentId").and_then(|id| SubagentId::new(id).ok());
     let id = id.ok_or_else(|| Refused::fail("Missing subagent_id in payload", Vec::new()))?;
-    let asked_run = payload("run_id", "runId");
+    let asked_run = payload("run_id", "runId").map(str::to_owned);
     let row = subagent(&id, cx, life).await?;
     belongs_here(&row, &id, asked_run.as_deref(), (cx, life)).await?;
     let kind = row.get("subagent_type").and_then(Value::as_str).unwrap_or_default();
@@ -162,11 +163,11 @@ async fn belongs_here(
             vec![("assigned_gateway_id", assigned), ("gateway_id", Value::from(own))],
         );
     }
-    let current = text(row.pointer("/metadata/current_run_id"));
+    let current = trimmed(row.pointer("/metadata/current_run_id"));
     let runs = || {
         vec![
             ("expected_run_id", Value::from(asked_run)),
-            ("current_run_id", Value::from(current.clone())),
+            ("current_run_id", Value::from(current)),
         ]
     };
     let status = word("status").unwrap_or_default();
@@ -176,7 +177,7 @@ async fn belongs_here(
             runs(),
         );
     }
-    match (asked_run, current.as_deref()) {
+    match (asked_run, current) {
         (Some(asked), Some(current)) if asked != current && !accept::is_next(asked, current, cx, life).await => skip(
             "Queued subagent job no longer matches the subagent current_run_id".to_owned(),
             runs(),
@@ -212,7 +213,7 @@ async fn admitted(provider: ProviderId, cx: &Context, life: &JobLife) -> Result<
         // meanwhile, and if it is not the attempt says what is wrong.
         Err(refusal @ policy::Refusal::NoModels { .. }) => match gateway {
             Fact::Present(facts) => {
-                looked_at(&cx.providers, provider).await;
+                looked_at(&cx.providers, |picture| picture.finding(provider).is_some()).await;
                 Ok(facts)
             }
             Fact::Absent | Fact::Unavailable => Err(refusal),
@@ -237,9 +238,4 @@ fn full_control(config: Config<'_>, gateway: &GatewayFacts, cx: &Context) -> Ful
 
 fn members(row: &Value, column: &str) -> Map<String, Value> {
     row.get(column).and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-pub(in crate::job::handler) fn text(value: Option<&Value>) -> Option<String> {
-    let text = value?.as_str()?.trim();
-    (!text.is_empty()).then(|| text.to_owned())
 }
