@@ -188,6 +188,21 @@ pub fn error_envelope(message: &str) -> Value {
     json!({"schema_version": 1, "content": message, "content_type": "text", "errors": [message]})
 }
 
+/// Where and for whom gateway runs are executed; in the metadata of every one of them.
+#[must_use]
+pub fn execution_context() -> Map<String, Value> {
+    [
+        ("execution_lane", "cloud"),
+        ("execution_bridge", "gateway"),
+        ("execution_substrate", "gateway_host"),
+        ("trust_zone", "user_delegated_host"),
+        ("delegate_kind", "gateway_cli"),
+    ]
+    .map(|(name, word)| (name.to_owned(), Value::from(word)))
+    .into_iter()
+    .collect()
+}
+
 /// What a run came to, as far as its transcript tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunEnd {

@@ -9,7 +9,7 @@ use gateway::domain::run::{FailureKind, RunEvent};
 use gateway::job::agent::{Agents, Boundary, How, Report, Turn};
 use gateway::provider::ProviderId;
 use gateway::provider::plan::Format;
-use gateway::provider::request::{OutputForm, Session};
+use gateway::provider::request::{Access, OutputForm, Session};
 use gateway::state::fs::OwnerDir;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -185,6 +185,25 @@ async fn what_may_pass_is_tried_again_unless_a_tool_ran() {
         (failure(&report), report.retries.len()),
         ((FailureKind::Capacity, "busy"), 0)
     );
+}
+
+/// What prints plain text may have used its tools, unless it has none.
+#[tokio::test]
+async fn what_may_have_used_a_tool_is_not_tried_again() {
+    for (access, retries) in [(Access::Restricted, 0), (Access::Full, 0), (Access::Answer, 1)] {
+        let bench = Bench::new(FakeDriver {
+            format: Format::Text,
+            ..FakeDriver::default()
+        });
+        let mut turn = bench.turn("echo no object");
+        turn.request.access = access;
+        turn.request.output = OutputForm::Json {
+            schema: Some(json!({"needs": "a"})),
+        };
+        let (report, _) = bench.run(&turn).await;
+        assert_eq!(failure(&report).0, FailureKind::Answer);
+        assert_eq!(report.retries.len(), retries, "{access:?}");
+    }
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ mod live_events;
 mod log_file;
 mod model_run;
 mod older_plane;
+mod older_turns;
 mod pairing_server;
 mod plane_faults;
 mod plane_server;

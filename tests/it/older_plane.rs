@@ -18,15 +18,15 @@ use crate::support::recorder::Recorder;
 const HELP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/providers/codex/help.txt");
 
 /// A host whose only agent is a Codex that fails, waits or answers as it is told.
-struct Stage {
-    host: Host,
-    recorder: Recorder,
-    older: Arc<Older>,
+pub(crate) struct Stage {
+    pub(crate) host: Host,
+    pub(crate) recorder: Recorder,
+    pub(crate) older: Arc<Older>,
     agent: TempDir,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| ()).await
     }
 
@@ -38,10 +38,17 @@ impl Stage {
         recorder.older(&older);
         let agent = tempfile::tempdir().unwrap();
         let body = format!(
-            r#"case "$*" in --version) echo codex-cli 0.169.0; exit;; *--help*) cat '{HELP}'; exit;; esac
+            r#"case "$*" in --version) echo codex-cli 0.169.0; exit;; esac
+            case "$*" in *--help*)
+                [ -e "${{0%/*}}/meek" ] && grep -v sandbox '{HELP}' || cat '{HELP}'; exit;;
+            esac
             prompt=$(cat); echo "$prompt" >>"${{0%/*}}/asked"
-            echo '{{"type":"thread.started","thread_id":"01a1fbb6-0000-7000-8000-000000000000"}}'
+            case "$prompt" in stray) thread=1;; *) thread=0;; esac
+            echo '{{"type":"thread.started","thread_id":"01a1fbb6-0000-7000-8000-00000000000'$thread'"}}'
             case "$prompt" in
+                leak) echo 'sent Authorization: Bearer hunter2-hunter2' >&2
+                    echo '{{"type":"turn.failed","error":{{"message":"no such key: sk-ant-hunter2-hunter2-hunter2"}}}}'
+                    exit 1;;
                 fail) echo '{{"type":"turn.failed","error":{{"message":"out of ideas"}}}}'; exit 1;;
                 wait) while [ ! -e "${{0%/*}}/go" ]; do sleep 0.05; done;;
             esac
@@ -58,7 +65,7 @@ impl Stage {
         }
     }
 
-    async fn start(&self) -> Daemon {
+    pub(crate) async fn start(&self) -> Daemon {
         let codex = self.agent.path().join("agent").display().to_string();
         let settings = [
             ("PANORAMA_CODEX_CLI", codex.as_str()),
@@ -68,7 +75,7 @@ impl Stage {
         self.host.start_ready(&settings).await
     }
 
-    async fn subagent(&self, prompt: &str, metadata: Value) -> String {
+    pub(crate) async fn subagent(&self, prompt: &str, metadata: Value) -> String {
         let row = json!({
             "team_id": self.host.paired.team_id, "gateway_id": self.host.paired.gateway_id,
             "input": {"prompt": prompt}, "metadata": metadata,
@@ -81,7 +88,7 @@ impl Stage {
     }
 
     /// A turn to its end: its job.
-    async fn turn(&self, payload: Value) -> Value {
+    pub(crate) async fn turn(&self, payload: Value) -> Value {
         self.host.done(&self.submit(payload).await).await
     }
 
@@ -90,17 +97,21 @@ impl Stage {
         eventually("the agent to be asked", || async { asked.exists().then_some(()) }).await;
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a sign for a fake program")]
     fn go(&self) {
-        std::fs::write(self.agent.path().join("go"), "").unwrap();
+        self.sign("go");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a sign for a fake program")]
+    pub(crate) fn sign(&self, name: &str) {
+        std::fs::write(self.agent.path().join(name), "").unwrap();
     }
 
     /// What the agent was asked, in order.
-    fn asked(&self) -> String {
+    pub(crate) fn asked(&self) -> String {
         std::fs::read_to_string(self.agent.path().join("asked")).unwrap_or_default()
     }
 
-    async fn events(&self, run: &Value) -> Vec<String> {
+    pub(crate) async fn events(&self, run: &Value) -> Vec<String> {
         let run = run["id"].as_str().unwrap();
         let path = format!("/rest/v1/subagent_run_events?run_id=eq.{run}&order=sequence.asc");
         let rows = self.host.plane.get(&path, &self.host.operator).await.1;
@@ -361,6 +372,20 @@ async fn a_crash_at_any_step_of_the_beginning_leaves_nothing_running() {
             (&json!("failed"), &json!("failed")),
             "{run} {row}"
         );
+        for metadata in [&run["metadata"], &row["metadata"]] {
+            assert_eq!(
+                (
+                    &metadata["gateway_error"],
+                    &metadata["subagent_type"],
+                    &metadata["trust_zone"]
+                ),
+                (
+                    &json!("Gateway was interrupted while the job ran"),
+                    &json!("codex_gateway"),
+                    &json!("user_delegated_host")
+                )
+            );
+        }
         assert_eq!(stage.events(&run).await.last().unwrap(), "run_failed");
         assert_eq!(daemon.stop().await.exit_code, Some(0));
     }

@@ -148,6 +148,15 @@ fn retries_are_progress() {
 
 /// Trap 4: `total_cost_usd` counts the whole session since some version; newer ones tell the run's own cost, too.
 #[test]
+fn the_models_of_a_resumed_session_are_counted_by_run() {
+    let read = |name: &str| {
+        let usage = &replayed(name).end.metadata["model_usage"]["claude-opus-5-5"];
+        usage["inputTokens"].as_u64().unwrap()
+    };
+    assert_eq!((read("turn_1"), read("turn_2")), (100, 200));
+}
+
+#[test]
 fn the_cost_is_of_the_run_or_flagged() {
     let cost = |name| {
         let end = replayed(name).end;

@@ -268,3 +268,25 @@ fn servers_of_the_owner_are_switched_off_unless_it_is_the_owners_run() {
         assert_eq!(args.iter().any(|arg| arg == off), expected, "{access:?}");
     }
 }
+
+/// A version that may not know how to switch them off is not trusted to.
+#[test]
+fn servers_of_the_owner_refuse_a_version_that_may_start_them() {
+    let no_settings = HELP.replace("-c, --config <key=value>", "");
+    for (help, version) in [
+        (HELP, "codex-cli 0.98.0"),
+        (HELP, "codex nightly"),
+        (no_settings.as_str(), VERSION),
+    ] {
+        let mut asked = request("x");
+        asked.extras.withheld = vec!["a".to_owned()];
+        let failure = planned(&asked, help, version).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Request);
+        assert!(failure.message.contains("MCP servers"), "{}", failure.message);
+        let full = RunRequest {
+            access: Access::Full,
+            ..asked
+        };
+        assert!(planned(&full, help, version).is_ok());
+    }
+}

@@ -6,7 +6,7 @@ use gateway::domain::run::{FailureKind, RunEvent};
 use gateway::provider::ProviderId;
 use gateway::provider::gemini::transcript::Reader;
 use gateway::provider::plan::{Cli, Format};
-use gateway::provider::request::{OutputForm, RunRequest, Session};
+use gateway::provider::request::{Access, OutputForm, RunRequest, Session};
 use gateway::provider::transcript::{Ended, Transcript};
 use serde_json::json;
 
@@ -236,6 +236,22 @@ fn a_version_without_events_answers_in_one_document() {
         Err((FailureKind::Authentication, "bad key"))
     );
     assert_eq!(read(b"plain\n", &End::default(), Format::Text).outcome(), Ok("plain"));
+}
+
+/// A run is repeated only when it is known that no tool ran.
+#[test]
+fn a_document_tells_of_tools_by_its_figures_alone() {
+    let ran = |stats: &str, access| {
+        let document = format!("{{\"response\": \"hi\", \"stats\": {stats}}}");
+        let asked = RunRequest { access, ..asked() };
+        replay(document.as_bytes(), &End::default(), reader(&asked, Format::Json))
+            .end
+            .tool_ran
+    };
+    assert!(ran(r#"{"tools": {"totalCalls": 2}}"#, Access::Restricted));
+    assert!(ran("null", Access::Full), "nobody knows");
+    assert!(!ran(r#"{"tools": {"totalCalls": 0}}"#, Access::Full));
+    assert!(!ran("null", Access::Answer), "it has none");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::backend::error::BackendError;
 use crate::backend::rest::Query;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::ids::{RunId, SubagentId};
-use crate::domain::run::{RunFinal, error_envelope};
+use crate::domain::run::{RunFinal, error_envelope, execution_context};
 
 const FINALIZE: &str = "finalize-gateway-subagent-run";
 const LAST_EVENTS: [&str; 3] = ["run_completed", "run_failed", "run_cancelled"];
@@ -106,8 +106,7 @@ impl Runs {
         if !told.in_("event_type", LAST_EVENTS).limit(1).fetch().await?.is_empty() {
             return Ok(());
         }
-        let first = self.next_event(run).await?;
-        self.write_events(run, subagent, first, events).await.map(drop)
+        self.append_events(run, subagent, events).await
     }
 
     /// Fails what a failed job was to run, as far as it still runs under this gateway: the run it named, else the one
@@ -127,11 +126,13 @@ impl Runs {
             None => self.run_at_work(subagent, &row).await?,
         };
         if let Some(run) = &run {
-            self.fail_row(RUNS, run.as_str(), error, |query| query.eq("subagent_id", subagent))
-                .await?;
+            self.fail_row(RUNS, run.as_str(), (&row, error), |query| {
+                query.eq("subagent_id", subagent)
+            })
+            .await?;
         }
         if self.is_busy_with(&row, run.as_ref()).await? {
-            self.fail_row(SUBAGENTS, subagent.as_str(), error, |query| query)
+            self.fail_row(SUBAGENTS, subagent.as_str(), (&row, error), |query| query)
                 .await?;
         }
         match run {
@@ -148,13 +149,15 @@ impl Runs {
         &self,
         table: &'static str,
         id: &str,
-        error: &str,
+        (subagent, error): (&Value, &str),
         narrow: impl Fn(Query) -> Query,
     ) -> Result<(), BackendError> {
         let now = wire_time(clock::now());
-        let patch = columns(json!({
-            "schema_version": 1, "runner": "gateway", "last_run_at": now, "gateway_error": error,
+        let mut patch = columns(json!({
+            "schema_version": 1, "runner": "gateway", "subagent_type": subagent.get("subagent_type"),
+            "last_run_at": now, "gateway_error": error,
         }));
+        patch.extend(execution_context());
         let failure = json!({
             "status": "failed", "error": error, "output": error_envelope(error), "completed_at": now,
         });

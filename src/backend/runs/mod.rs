@@ -23,6 +23,8 @@ const RUNS: &str = "subagent_runs";
 const EVENTS: &str = "subagent_run_events";
 /// Code of a row that is there already.
 const DUPLICATE: &str = "23505";
+/// How often events are numbered anew because somebody else took their numbers.
+const TRIES: usize = 8;
 
 /// Runs of one gateway; cheap to clone.
 #[derive(Debug, Clone)]
@@ -286,6 +288,28 @@ impl Runs {
             })
             .collect();
         inserted(self.rest.from(EVENTS).insert(&Value::from(rows)).execute().await)
+    }
+
+    /// Writes events behind those that are there, whoever else writes some of the same run just then.
+    ///
+    /// # Errors
+    /// [`BackendError`] as for every request, also when others were faster every time.
+    pub async fn append_events(
+        &self,
+        run: &RunId,
+        subagent: &SubagentId,
+        events: &[(String, Value)],
+    ) -> Result<(), BackendError> {
+        for _try in 0..TRIES {
+            let first = self.next_event(run).await?;
+            if self.write_events(run, subagent, first, events).await? == Inserted::New {
+                return Ok(());
+            }
+        }
+        Err(BackendError::Unexpected {
+            what: format!("POST {EVENTS}"),
+            why: format!("its number was taken {TRIES} times"),
+        })
     }
 
     /// Rows of this gateway only: nobody else's run is ended from here.

@@ -32,12 +32,14 @@ use self::totals::{Began, Totals};
 use self::turns::Turns;
 use crate::domain::clock;
 use crate::domain::limits::OUTPUT_LIMIT_BYTES;
+use crate::domain::redact;
 use crate::domain::run::{FailureKind, RunEvent, RunFailure};
 use crate::process::env::ChildEnv;
 use crate::provider::ProviderId;
 use crate::provider::capability::Features;
 use crate::provider::driver::{Check, Driver};
-use crate::provider::request::{OutputForm, RunRequest, Session};
+use crate::provider::plan::Format;
+use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 use crate::state::fs::{FsError, OwnerDir};
 
 pub use self::environment::environment;
@@ -280,7 +282,10 @@ impl Run<'_> {
             How::Silent(_) => true,
             How::Refused | How::NotStarted | How::TimedOut(_) | How::TooMuch(_) | How::Cancelled => return None,
         };
-        if attempt.end.tool_ran || self.stop.is_cancelled() {
+        // Plain text says nothing of tools.
+        let is_plain = |process: &Process| process.command.format == Format::Text;
+        let unseen = self.request.access != Access::Answer && attempt.process.as_ref().is_some_and(is_plain);
+        if attempt.end.tool_ran || unseen || self.stop.is_cancelled() {
             return None;
         }
         let kind = attempt.end.answer.as_ref().err()?.kind;
@@ -302,7 +307,11 @@ impl Run<'_> {
         let Spent { usage, cost_usd } = self.spent;
         Report {
             how,
-            answer: end.answer,
+            // The words of a CLI go to rows, logs and heartbeats; some of them quote the key they were given.
+            answer: end.answer.map_err(|failure| RunFailure {
+                message: redact::text(&failure.message),
+                ..failure
+            }),
             session_id: end.session_id,
             model: end.model,
             usage,

@@ -47,10 +47,7 @@ impl Totals {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_with(|| self.load());
         let before = known.shift_remove(session);
-        known.insert(
-            session.to_owned(),
-            json!({"usage": end.usage, "cost_usd": end.cost_usd}),
-        );
+        known.insert(session.to_owned(), newest(before.as_ref(), end));
         while known.len() > MAX_SESSIONS {
             let oldest = known.keys().next().cloned().unwrap_or_default();
             known.shift_remove(&oldest);
@@ -70,6 +67,15 @@ impl Totals {
     }
 }
 
+/// What a run said nothing of is as it was: a run that was cut short does not make the past unknown.
+fn newest(before: Option<&Value>, end: &RunEnd) -> Value {
+    let earlier = |name: &str| before.and_then(|before| before.get(name)).cloned().unwrap_or_default();
+    json!({
+        "usage": end.usage.clone().unwrap_or_else(|| earlier("usage")),
+        "cost_usd": end.cost_usd.map_or_else(|| earlier("cost_usd"), Value::from),
+    })
+}
+
 fn per_run(before: Option<&Value>, end: &mut RunEnd) {
     if end.cumulative.usage {
         let total = end.usage.take();
@@ -79,7 +85,8 @@ fn per_run(before: Option<&Value>, end: &mut RunEnd) {
         {
             Some(before) => total.map(|total| minus(total, before)),
             None => {
-                end.metadata.insert("session_usage".to_owned(), json!(total));
+                end.metadata
+                    .extend(total.map(|total| ("session_usage".to_owned(), total)));
                 None
             }
         };
@@ -89,7 +96,8 @@ fn per_run(before: Option<&Value>, end: &mut RunEnd) {
         end.cost_usd = match before.and_then(|before| before.get("cost_usd")?.as_f64()) {
             Some(before) => total.map(|total| if total < before { total } else { total - before }),
             None => {
-                end.metadata.insert("session_cost_usd".to_owned(), json!(total));
+                end.metadata
+                    .extend(total.map(|total| ("session_cost_usd".to_owned(), json!(total))));
                 None
             }
         };
@@ -166,6 +174,22 @@ mod tests {
         let third = settled(&totals, Began::Before, usage(600, 9), 0.7);
         assert_eq!(third.usage, Some(usage(300, 4)));
         assert_eq!(third.cost_usd, Some(0.7), "a smaller total is a new count");
+    }
+
+    #[test]
+    fn a_run_that_told_nothing_does_not_make_the_past_unknown() {
+        let home = tempfile::tempdir().unwrap();
+        let totals = Totals::new(Arc::new(OwnerDir::open_or_create(&home.path().join("state")).unwrap()));
+        settled(&totals, Began::Now, usage(100, 5), 0.5);
+        let mut cut_short = RunEnd {
+            usage: None,
+            cost_usd: None,
+            ..end(Value::Null, 0.0)
+        };
+        totals.settle("codex s", Began::Before, &mut cut_short);
+        assert_eq!((cut_short.usage, cut_short.cost_usd), (None, None));
+        let next = settled(&totals, Began::Before, usage(300, 5), 0.75);
+        assert_eq!((next.usage, next.cost_usd), (Some(usage(200, 0)), Some(0.25)));
     }
 
     #[test]

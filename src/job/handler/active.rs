@@ -52,13 +52,19 @@ impl RunStop {
 pub struct Working {
     runs: ActiveRuns,
     subagent: SubagentId,
+    run: RunId,
     /// The line to it.
     pub stop: RunStop,
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.runs.with(|book| book.runs.remove(&self.subagent));
+        self.runs.with(|book| {
+            // Another run of the subagent is not forgotten with this one.
+            if book.runs.get(&self.subagent).is_some_and(|(run, _)| *run == self.run) {
+                book.runs.remove(&self.subagent);
+            }
+        });
     }
 }
 
@@ -79,6 +85,7 @@ impl ActiveRuns {
         Working {
             runs: self.clone(),
             subagent: subagent.clone(),
+            run: run.clone(),
             stop,
         }
     }
@@ -140,6 +147,16 @@ mod tests {
         assert_eq!(working.stop.reason(), Some("why"));
         drop(working);
         assert!(!runs.cancel(&subagent, &run, "gone"));
+    }
+
+    #[test]
+    fn the_end_of_one_run_leaves_the_next_within_reach() {
+        let (runs, (subagent, first, second)) = (ActiveRuns::default(), ids());
+        let ending = runs.begin(&subagent, &first, CancellationToken::new());
+        let working = runs.begin(&subagent, &second, CancellationToken::new());
+        drop(ending);
+        assert!(runs.cancel(&subagent, &second, "why"));
+        assert_eq!(working.stop.reason(), Some("why"));
     }
 
     #[tokio::test(start_paused = true)]

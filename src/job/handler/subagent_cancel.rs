@@ -55,7 +55,8 @@ async fn serve(request: &Request, cx: &Context, life: &JobLife) -> Result<JobOut
         let Some(run) = run else {
             return Ok(answered(request, &verdict, found.active.as_ref(), false));
         };
-        if note(request, &run, &found, cx, life).await? {
+        let wish = wish(request, &run, &verdict);
+        if note(request, &run, (&found, &wish), cx, life).await? {
             let active = signal(request, &run, cx, life).await;
             return Ok(answered(request, &verdict, None, active));
         }
@@ -92,10 +93,15 @@ fn resolve(request: &Request, found: &Found) -> CancelVerdict {
 }
 
 /// Writes the wish into both rows; false when the subagent was not running any more.
-async fn note(request: &Request, run: &RunId, found: &Found, cx: &Context, life: &JobLife) -> Result<bool, JobOutcome> {
-    let wish = wish(request, run);
+async fn note(
+    request: &Request,
+    run: &RunId,
+    (found, wish): (&Found, &Map<String, Value>),
+    cx: &Context,
+    life: &JobLife,
+) -> Result<bool, JobOutcome> {
     let subagent = Notes::of(&found.row);
-    let noted = ask(life, || cx.runs.note_subagent(&request.subagent_id, &subagent, &wish));
+    let noted = ask(life, || cx.runs.note_subagent(&request.subagent_id, &subagent, wish));
     let noted = noted
         .await
         .map_err(|error| fail(request, "Failed to persist subagent cancellation metadata", &error))?;
@@ -103,20 +109,20 @@ async fn note(request: &Request, run: &RunId, found: &Found, cx: &Context, life:
         return Ok(false);
     }
     let own = found.active.as_ref().map(Notes::of).unwrap_or_default();
-    let _it_may_have_ended = !ask(life, || cx.runs.note_run(run, &own, &wish))
+    let _it_may_have_ended = !ask(life, || cx.runs.note_run(run, &own, wish))
         .await
         .map_err(|error| fail(request, "Failed to persist run cancellation metadata", &error))?;
     Ok(true)
 }
 
-fn wish(request: &Request, run: &RunId) -> Map<String, Value> {
+fn wish(request: &Request, run: &RunId, verdict: &CancelVerdict) -> Map<String, Value> {
     let wish = json!({
         "cancel_run_id": run,
         "cancel_requested_at": wire_time(clock::now()),
         "cancel_reason": request.reason,
         "cancel_state": "requested",
-        "cancel_support": "gateway",
-        "cancellation_scope": "gateway",
+        "cancel_support": verdict.support.map(|support| support.by),
+        "cancellation_scope": verdict.support.map(|support| support.scope),
     });
     wish.as_object().cloned().unwrap_or_default()
 }
@@ -129,10 +135,7 @@ async fn signal(request: &Request, run: &RunId, cx: &Context, life: &JobLife) ->
     }
     let events = [requested(&request.reason, false)];
     let (runs, subagent, events) = (&cx.runs, &request.subagent_id, &events);
-    let told = ask(life, move || async move {
-        let first = runs.next_event(run).await?;
-        runs.write_events(run, subagent, first, events).await
-    });
+    let told = ask(life, move || runs.append_events(run, subagent, events));
     if let Err(error) = told.await {
         tracing::warn!(run = %run, %error, "An event about a cancel was not written");
     }
@@ -189,7 +192,7 @@ fn answered(request: &Request, verdict: &CancelVerdict, active: Option<&Value>, 
         "reason": request.reason,
         "cancel_result": verdict.result,
         "cancel_state": verdict.state,
-        "cancel_supported": verdict.state != "rejected",
+        "cancel_supported": verdict.support.is_some(),
         "status": verdict.status,
         "message": verdict.message,
     });

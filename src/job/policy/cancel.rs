@@ -28,6 +28,29 @@ pub struct CancelVerdict {
     pub status: String,
     /// One sentence.
     pub message: String,
+    /// Who ends such runs; nobody ends those of an unknown type.
+    pub support: Option<Support>,
+}
+
+/// Who ends a run that is to be cancelled, in the words of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Support {
+    /// `gateway`, `provider` or `best_effort_local`.
+    pub by: &'static str,
+    /// `gateway`, `provider` or `local`.
+    pub scope: &'static str,
+}
+
+/// Who ends runs of that type.
+#[must_use]
+pub fn support(subagent_type: &str) -> Option<Support> {
+    let (by, scope) = match subagent_type {
+        ours if ProviderId::of_subagent_type(ours).is_some() => ("gateway", "gateway"),
+        "panorama_internal" | "perplexity_provider_hosted" => ("best_effort_local", "local"),
+        "anthropic_provider_hosted" | "google_provider_hosted" | "openai_provider_hosted" => ("provider", "provider"),
+        _ => return None,
+    };
+    Some(Support { by, scope })
 }
 
 /// Decides; the first that applies.
@@ -39,20 +62,22 @@ pub fn resolve(facts: CancelFacts<'_>) -> CancelVerdict {
     };
     let trimmed = |id: Option<&str>| id.map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned);
     let (active, requested) = (trimmed(facts.active_run), trimmed(facts.requested_run));
+    let support = support(facts.subagent_type);
     let verdict = |result, state, message: &str| CancelVerdict {
+        support,
         result,
         state,
         run_id: None,
         status: status.clone(),
         message: message.to_owned(),
     };
-    if ProviderId::of_subagent_type(facts.subagent_type).is_none() {
+    let Some(Support { by, .. }) = support else {
         return verdict(
             "rejected",
             "rejected",
             "Cancellation request rejected for this subagent.",
         );
-    }
+    };
     match (status.as_str(), active) {
         ("completed" | "failed" | "cancelled", _) => {
             let message = format!("Subagent run is already terminal (status: {status}).");
@@ -66,7 +91,15 @@ pub fn resolve(facts: CancelFacts<'_>) -> CancelVerdict {
         ),
         ("running", Some(active)) => CancelVerdict {
             run_id: Some(active),
-            ..verdict("accepted", "requested", "Cancel requested and forwarded to gateway.")
+            ..verdict(
+                "accepted",
+                "requested",
+                if by == "gateway" {
+                    "Cancel requested and forwarded to gateway."
+                } else {
+                    "Cancel requested. Worker will stop the run on its next cancellation check."
+                },
+            )
         },
         (other, _) => {
             let message = format!("Subagent is not running (status: {other}).");
@@ -121,5 +154,24 @@ mod tests {
         let accepted = ("accepted", "requested", Some("r".to_owned()));
         assert_eq!(verdict(codex, "running", Some("r"), Some(" r ")), accepted);
         assert_eq!(verdict(codex, "running", Some(" r"), Some(" ")), accepted);
+        assert_eq!(verdict("panorama_internal", "running", Some("r"), None), accepted);
+    }
+
+    #[test]
+    fn somebody_else_may_be_the_one_to_end_it() {
+        let told = |subagent_type| {
+            let found = resolve(CancelFacts {
+                subagent_type,
+                status: "running",
+                active_run: Some("r"),
+                requested_run: None,
+            });
+            let support = found.support.map(|support| (support.by, support.scope));
+            (support, found.message.contains("Worker"))
+        };
+        assert_eq!(told("gemini_gateway"), (Some(("gateway", "gateway")), false));
+        assert_eq!(told("openai_provider_hosted"), (Some(("provider", "provider")), true));
+        assert_eq!(told("panorama_internal"), (Some(("best_effort_local", "local")), true));
+        assert_eq!(told("something").0, None);
     }
 }

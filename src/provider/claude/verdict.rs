@@ -274,6 +274,12 @@ fn metadata(result: &Map<String, Value>, results: u64) -> Map<String, Value> {
         .collect();
     if results > 1 {
         metadata.insert("results".to_owned(), Value::from(results));
+    } else if let Some(own) = result
+        .get("model_usage_since_last_result")
+        .filter(|models| models.is_object())
+    {
+        // `modelUsage` counts the session; a run has only what it used itself.
+        metadata.insert("model_usage".to_owned(), own.clone());
     }
     metadata
 }

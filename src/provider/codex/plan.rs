@@ -114,6 +114,11 @@ impl<'a> Draft<'a> {
                 "the installed Codex has no -c flag to take its tools away; update it",
             );
         }
+        if !full && !self.request.extras.withheld.is_empty() && !self.current {
+            let why = "the installed Codex is not known to keep the owner's MCP servers away from a restricted run; \
+                       update it";
+            return refusal(FailureKind::Request, why);
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::provider::gemini::text::Draft;
 use crate::provider::gemini::verdict;
 use crate::provider::lean::{Raw, Text};
 use crate::provider::plan::{Cli, Format};
-use crate::provider::request::{OutputForm, RunRequest, Session};
+use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 use crate::provider::transcript::{Ended, Transcript};
 
 /// More calls than this are never open at once.
@@ -26,6 +26,8 @@ pub struct Reader {
     wanted: Option<String>,
     output: OutputForm,
     format: Format,
+    /// Whether it has tools at all.
+    acts: bool,
     /// Stdout as a whole, where it does not come in events.
     whole: Whole,
     found: Found,
@@ -106,6 +108,7 @@ impl Reader {
             },
             output: request.output.clone(),
             format,
+            acts: request.access != Access::Answer,
             whole: Whole::default(),
             found,
         }
@@ -155,6 +158,11 @@ impl Reader {
                 self.found.status = if self.found.error.is_none() { success() } else { None };
                 self.found.session = document.session_id;
                 self.found.message = document.response.filter(|text| !text.is_empty());
+                let calls = document
+                    .stats
+                    .as_ref()
+                    .and_then(|stats| stats.pointer("/tools/totalCalls")?.as_u64());
+                self.found.tool_ran = self.acts && calls != Some(0);
                 self.found.stats = document.stats;
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gateway::control_plane::query::ast::Op;
-use gateway::control_plane::registry::{SUBAGENT_RUNS, SUBAGENTS, Table};
+use gateway::control_plane::registry::{SUBAGENT_RUN_EVENTS, SUBAGENT_RUNS, SUBAGENTS, Table};
 use gateway::control_plane::store::{Rows, Store};
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ pub(crate) struct Older {
     pub(crate) lost_changes: AtomicU32,
     /// Tables in whose rows somebody else writes metadata just before the gateway does; each once.
     pub(crate) intrusions: Mutex<Vec<&'static str>>,
+    /// Words in events whose numbers somebody else takes just before the gateway does; each once.
+    pub(crate) contested: Mutex<Vec<&'static str>>,
     intruded: AtomicU32,
 }
 
@@ -34,6 +36,7 @@ impl Older {
             lost_inserts: AtomicU32::new(0),
             lost_changes: AtomicU32::new(0),
             intrusions: Mutex::default(),
+            contested: Mutex::default(),
             intruded: AtomicU32::new(0),
         }
     }
@@ -58,6 +61,7 @@ impl Older {
                     answer
                 })
             }
+            ("POST", "/rest/v1/subagent_run_events") => self.speak_first(&seen.body).await,
             ("PATCH", "/rest/v1/subagents") if take(&self.lost_changes).is_some() => Some(lost()),
             ("PATCH", "/rest/v1/subagents") => self.intrude(&SUBAGENTS, &seen.target).await,
             ("PATCH", "/rest/v1/subagent_runs") => self.intrude(&SUBAGENT_RUNS, &seen.target).await,
@@ -81,13 +85,18 @@ impl Older {
         }
     }
 
+    /// Somebody else takes the number of the gateway's event, whose write is passed on.
+    async fn speak_first(&self, body: &str) -> Option<(u16, Value)> {
+        taken(&self.contested, |word| body.contains(word))?;
+        let mut event = serde_json::from_str::<Value>(body).unwrap()[0].take();
+        event["event_type"] = json!("system");
+        self.insert(&SUBAGENT_RUN_EVENTS, &event).await;
+        None
+    }
+
     /// Somebody else was a moment faster; the gateway's write is passed on.
     async fn intrude(&self, table: &'static Table, target: &str) -> Option<(u16, Value)> {
-        {
-            let mut waiting = self.intrusions.lock().unwrap();
-            let at = waiting.iter().position(|name| *name == table.name)?;
-            waiting.remove(at);
-        }
+        taken(&self.intrusions, |name| name == table.name)?;
         let number = self.intruded.fetch_add(1, Ordering::SeqCst) + 1;
         let url = reqwest::Url::parse(&format!("http://h{target}")).unwrap();
         let id = url.query_pairs().find(|(name, _)| name == "id").unwrap().1;
@@ -127,6 +136,13 @@ impl Older {
         let rows = Rows::of(&SUBAGENTS).eq("id", id);
         self.store.select_rows(&rows).await.unwrap().remove(0)
     }
+}
+
+/// Takes out the first word that is meant.
+fn taken(words: &Mutex<Vec<&'static str>>, is_meant: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let mut words = words.lock().unwrap();
+    let at = words.iter().position(|word| is_meant(word))?;
+    Some(words.remove(at))
 }
 
 /// One less; what was left.

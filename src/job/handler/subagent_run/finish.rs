@@ -7,6 +7,7 @@ use super::metadata;
 use super::target::Target;
 use crate::domain::clock;
 use crate::domain::job::{JobOutcome, JobStatus};
+use crate::domain::redact;
 use crate::domain::run::{Answer, RunClose, RunFailure, RunFinal, error_envelope};
 use crate::domain::text::{storable, storable_members, storable_text};
 use crate::job::agent::{How, Report};
@@ -240,7 +241,7 @@ fn stderr(report: &Report) -> String {
     let bytes = report.process.as_ref().map(|process| process.stderr.bytes.as_slice());
     let bytes = bytes.unwrap_or_default();
     let last = bytes.len().saturating_sub(STDERR);
-    String::from_utf8_lossy(bytes.get(last..).unwrap_or_default()).into_owned()
+    redact::text(&String::from_utf8_lossy(bytes.get(last..).unwrap_or_default()))
 }
 
 #[cfg(test)]

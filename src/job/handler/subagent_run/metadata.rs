@@ -7,19 +7,8 @@ use super::target::{FullControl, Target};
 use crate::domain::clock::{millis, wire_time};
 use crate::domain::job::JobStatus;
 use crate::domain::redact;
-use crate::domain::run::FailureKind;
+use crate::domain::run::{FailureKind, execution_context};
 use crate::job::agent::{How, Report};
-
-/// Where and for whom gateway runs are executed.
-fn execution_context() -> Map<String, Value> {
-    object(json!({
-        "execution_lane": "cloud",
-        "execution_bridge": "gateway",
-        "execution_substrate": "gateway_host",
-        "trust_zone": "user_delegated_host",
-        "delegate_kind": "gateway_cli",
-    }))
-}
 
 /// What is known of a run before it starts.
 pub(super) fn of_start(target: &Target) -> Map<String, Value> {
@@ -97,8 +86,9 @@ pub(super) fn of_end(
         "cancel_support": cancelled.then_some("gateway"),
         "cancellation_scope": cancelled.then_some("gateway"),
     })));
-    // A turn that never came to a session must not wipe the one that the next turn goes on with.
-    if report.session_id.is_none() {
+    // A turn that never came to its session must not wipe the one that the next turn goes on with.
+    let failure = report.answer.as_ref().err().map(|failure| failure.kind);
+    if report.session_id.is_none() || failure == Some(FailureKind::Session) {
         patch.remove("session_id");
     }
     patch

@@ -33,7 +33,7 @@ use crate::job::handler::agents::{equip, found, unusable, verdict, withheld};
 use crate::job::handler::subagent_cancel::requested;
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
-use crate::provider::capability::Finding;
+use crate::provider::capability::{Features, Finding};
 use crate::provider::health::Witness;
 
 /// Below the work directory; what an earlier life has left there may go.
@@ -66,7 +66,7 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         finding = found(&cx.providers, target.provider) => finding,
         () = working.stop.token.cancelled() => return cut_short(&target, &working.stop, life),
     };
-    match turn(&target, job, cx, finding).await {
+    match turn(&mut target, job, cx, finding).await {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
             let (report, lost) = watched(&target, &turn, cx, life, &working.stop).await;
@@ -212,16 +212,25 @@ fn gone(message: &str, extra: Vec<(&'static str, Value)>) -> Refused {
     }
 }
 
+/// Whether the agent may do everything; what its program cannot grant is denied.
+fn elevated(target: &mut Target, features: &Features) -> Result<bool, String> {
+    if target.full_control != FullControl::Granted {
+        return Ok(false);
+    }
+    let Some(lacking) = features.lacks_elevation(target.provider) else {
+        return Ok(true);
+    };
+    target.full_control = FullControl::Denied(lacking.to_owned());
+    Err(lacking.to_owned())
+}
+
 /// What the agent is to do, or why it may not.
-async fn turn(target: &Target, job: &Job, cx: &Context, finding: Finding) -> Result<Turn, String> {
+async fn turn(target: &mut Target, job: &Job, cx: &Context, finding: Finding) -> Result<Turn, String> {
     if let FullControl::Denied(why) = &target.full_control {
         return Err(why.clone());
     }
     let version = finding.version.map_err(|why| unusable(target.provider, &why))?;
-    let full = target.full_control == FullControl::Granted;
-    if full && let Some(lacking) = finding.features.lacks_elevation(target.provider) {
-        return Err(lacking.to_owned());
-    }
+    let full = elevated(target, &finding.features)?;
     let config = Config(&target.config);
     let resume = config.resume();
     let session = target.notes.metadata.get("session_id").and_then(Value::as_str);
