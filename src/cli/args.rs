@@ -150,7 +150,7 @@ pub(crate) enum Command {
     Shell(shell::ShellArgs),
     /// Submit, list, show, watch and cancel jobs
     Job(job::JobArgs),
-    /// Save an operator credential for exec and job
+    /// Save an operator credential for exec, run, shell and job
     Login(login::LoginArgs),
     /// Serve and administer a control plane
     ControlPlane(control_plane::ControlPlaneArgs),

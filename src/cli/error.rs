@@ -43,7 +43,7 @@ impl CliError {
             format!("The control plane at {url} cannot be reached."),
         )
         .detail(why.to_string())
-        .hint("check the address and the network; `gateway up` starts an embedded control plane on this machine")
+        .hint("see whether it runs, and the network; where it is the one of this machine: gateway up --detach")
     }
 
     /// Adds the cause.

@@ -1,7 +1,10 @@
 //! The end of a job for people: its output as it came, and the exit code that says how it ended.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use crate::cli::duration::brief;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Details, Output};
@@ -66,7 +69,7 @@ fn show_completed(row: &Value, out: &Output) -> CliResult {
     }
     if exit == Exit::TIMED_OUT {
         let duration = row.pointer("/result/duration_ms").and_then(Value::as_u64);
-        let details = Details::new().maybe("After", duration.map(|millis| format!("{millis} ms")));
+        let details = Details::new().maybe("After", duration.map(|millis| brief(Duration::from_millis(millis))));
         out.warn(
             "The command timed out; it and everything it started were stopped.",
             &details,

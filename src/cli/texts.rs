@@ -26,7 +26,7 @@ This host as a gateway:
   doctor         Examine this host and say what to mend
 
 Jobs, as an operator:
-  login          Save an operator credential for exec and job
+  login          Save an operator credential for exec, run, shell and job
   job            Submit, list, show, watch and cancel jobs
 
 A control plane of your own:

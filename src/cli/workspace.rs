@@ -97,6 +97,13 @@ pub(crate) fn run(args: &WorkspaceArgs, cx: &Context) -> CliResult {
 
 fn add(workspaces: &Workspaces, dir: &Path, as_json: bool, cx: &Context) -> CliResult {
     let (real, is_new) = workspaces.add(dir)?;
+    if real.parent().is_none() {
+        let note = "agents may start anywhere but in the state directory";
+        let details = Details::new()
+            .add("Note", note)
+            .add("Next", "gateway workspace remove /");
+        cx.out.warn("That is every directory of this host.", &details);
+    }
     if as_json {
         return list(workspaces, true, cx);
     }
@@ -162,6 +169,13 @@ fn remove(workspaces: &Workspaces, dir: &Path, as_json: bool, cx: &Context) -> C
     Ok(Exit::OK)
 }
 
+/// With a capital letter in front.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + chars.as_str()
+}
+
 impl From<WorkspaceError> for CliError {
     fn from(error: WorkspaceError) -> Self {
         match error {
@@ -172,7 +186,7 @@ impl From<WorkspaceError> for CliError {
             | WorkspaceError::NotAllowed(_)
             | WorkspaceError::OwnState(_)
             | WorkspaceError::Unspeakable(_)
-            | WorkspaceError::Full => Self::failed(error.to_string()),
+            | WorkspaceError::Full => Self::failed(sentence(&error.to_string())),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::domain::run::RunEvent;
+use crate::domain::run::{FailureKind, RunEvent};
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{Agents, CommandLine, How, Limits, Observer, Turn, environment};
 use crate::process::env::ChildEnv;
@@ -57,7 +57,10 @@ impl Validator {
             Err(failure) if report.how == How::NotStarted => {
                 Err(Cause::of_probe(&failure.message).tell(&failure.message))
             }
-            Err(failure) if report.how.is_deadline() => Err(Cause::Network.tell(&failure.message)),
+            // Its time was up, and nothing tells why.
+            Err(failure) if failure.kind == FailureKind::Limit && report.how.is_deadline() => {
+                Err(Cause::Network.tell(&failure.message))
+            }
             Err(failure) => Err(Cause::of_failure(failure.kind).tell(&failure.message)),
         };
         Some(Call {

@@ -136,7 +136,11 @@ impl Cause {
         let (program, label) = (provider.program(), provider.label());
         let other = format!("gateway providers set {program} --command PATH");
         Some(match self {
-            Self::Missing => format!("Install {label} on the gateway host, or name its program: {other}"),
+            Self::Missing => format!(
+                "Install {} on the gateway host (npm install -g {}), or name its program: {other}",
+                provider.product(),
+                provider.package()
+            ),
             Self::Hangs => format!(
                 "See on the gateway host why `{program} --version` does not end, or name another program: {other}"
             ),
@@ -144,7 +148,7 @@ impl Cause {
                 "See on the gateway host what `{program} --version` says and install {label} again, or name another program: {other}"
             ),
             Self::LoggedOut => format!(
-                "Run {program} on the gateway host as the user of the gateway and log in, or give it a valid key: gateway providers set {program} --key-file FILE"
+                "Run `{program}` on the gateway host as the user of the gateway and log in, or give it a valid key: gateway providers set {program} --key-file FILE"
             ),
             Self::Quota => format!("Wait until {label} grants more, or use another provider."),
             Self::Capacity => format!("{label} is overloaded. Try again later, or use another provider."),

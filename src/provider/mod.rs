@@ -39,7 +39,7 @@ pub mod request;
 pub mod rhythm;
 pub mod schema;
 pub mod transcript;
-mod trouble;
+pub(crate) mod trouble;
 pub mod version;
 
 /// An agent CLI that this program knows.
@@ -103,6 +103,26 @@ impl ProviderId {
             Self::ClaudeCode => "claude",
             Self::Codex => "codex",
             Self::Gemini => "gemini",
+        }
+    }
+
+    /// What its makers call it.
+    #[must_use]
+    pub const fn product(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "Claude Code",
+            Self::Codex => "Codex",
+            Self::Gemini => "Gemini CLI",
+        }
+    }
+
+    /// The npm package that it is installed from.
+    #[must_use]
+    pub const fn package(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "@anthropic-ai/claude-code",
+            Self::Codex => "@openai/codex",
+            Self::Gemini => "@google/gemini-cli",
         }
     }
 

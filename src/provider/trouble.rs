@@ -133,7 +133,7 @@ fn kind_of_body(error: &Map<String, Value>) -> Option<FailureKind> {
 }
 
 /// The HTTP status behind `status 401`, `last status: 429` or `code: 404`; the last one, where the cause stands.
-fn status(text: &str) -> Option<u16> {
+pub(crate) fn status(text: &str) -> Option<u16> {
     let after = |word: &str| {
         let digits = text.rmatch_indices(word).find_map(|(at, _)| {
             let rest = text.get(at + word.len()..)?.trim_start_matches([':', ' ']);

@@ -95,6 +95,41 @@ fn doctor_shows_homes_and_who_may_act_freely_as_root() {
     assert_eq!(doctor["provider_settings"]["claude_code"]["allow_root"], true);
 }
 
+#[test]
+fn what_is_set_and_forgotten_is_told_to_programs() {
+    let home = Home::new();
+    let url = "http://127.0.0.1:9";
+    let set = ["providers", "set", "codex", "--base-url", url, "--json"];
+    let set = home.gateway(&set).ok().json();
+    let own = home.state().join("providers/codex");
+    let expected = json!({
+        "provider": "codex", "command": null, "base_url": url, "key_set": false, "home": own, "allow_root": false,
+    });
+    assert_eq!(set, expected);
+    let unset = || home.gateway(&["providers", "unset", "codex", "--json"]).ok().json();
+    assert_eq!(unset(), json!({"provider": "codex", "was_set": true}));
+    assert_eq!(unset(), json!({"provider": "codex", "was_set": false}));
+}
+
+#[test]
+fn a_program_that_does_not_start_is_not_called_missing() {
+    let home = Home::new();
+    let broken = home.path().join("broken");
+    let set = |program: &str| {
+        home.gateway(&["providers", "set", "claude", "--command", program]).ok();
+        home.gateway(&["providers", "list"]).ok().stdout
+    };
+    let missing = set(broken.to_str().unwrap());
+    assert!(missing.contains("Claude (claude): not installed\n"), "{missing}");
+    assert!(
+        missing.contains("npm install -g @anthropic-ai/claude-code"),
+        "{missing}"
+    );
+    let broken = script(home.path(), "echo no >&2; exit 1");
+    let listed = set(&broken);
+    assert!(listed.contains("Claude (claude): does not start\n"), "{listed}");
+}
+
 /// Nobody is logged in: that shows only when somebody asks.
 #[tokio::test]
 async fn why_the_last_run_failed_is_shown() {
@@ -149,6 +184,7 @@ fn settings_that_make_no_sense_are_refused() {
         &["providers", "set", "codex", "--base-url", "127.0.0.1:9"],
         &["providers", "set", "codex", "--base-url", "ftp://host"],
         &["providers", "set", "codex", "--base-url", "http://me:secret@host"],
+        &["providers", "set", "codex", "--allow-root"],
     ] {
         home.gateway(args).exits(2);
     }

@@ -396,6 +396,29 @@ async fn an_interrupt_cancels_and_waits_for_the_end() {
 }
 
 #[tokio::test]
+async fn a_second_interrupt_leaves_the_run_and_ends_the_line() {
+    let stage = Stage::new().await;
+    let mut child = stage.start(&["run", "hi"], "").await;
+    let turn = stage.take("subagent_run").await;
+    turn.events(1, &[partial("half a line")]).await;
+    let mut stdout = child.stdout.take().unwrap();
+    let mut begun = [0; 11];
+    tokio::time::timeout(PATIENCE, stdout.read_exact(&mut begun))
+        .await
+        .unwrap()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    stage.take("subagent_cancel").await;
+    kill(pid, Signal::SIGINT).unwrap();
+    let done = ended(child).await.exits(130);
+    assert!(done.stderr.contains("gateway job watch"), "{done:?}");
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "\n");
+}
+
+#[tokio::test]
 async fn a_run_that_nobody_takes_is_taken_back_whole() {
     let stage = Stage::new().await;
     let done = stage.to_end(&["run", "hi"], "").await.exits(5);

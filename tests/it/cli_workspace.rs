@@ -37,7 +37,21 @@ fn directories_are_allowed_listed_and_taken_back() {
     let gone = home.gateway(&["workspace", "remove", "code"]).exits(1);
     assert!(gone.stderr.contains("gateway workspace list"), "{gone:?}");
     let missing = home.gateway(&["workspace", "add", "code"]).exits(1);
-    assert!(missing.stderr.contains("no agent can work in code"), "{missing:?}");
+    assert!(
+        missing.stderr.contains("ERROR No agent can work in code"),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn who_allows_everything_is_told_so() {
+    let home = Home::new();
+    let added = home.gateway(&["workspace", "add", "/"]).ok();
+    assert_eq!(added.stdout, "OK Agents may work in /\n");
+    assert!(
+        added.stderr.starts_with("WARN That is every directory of this host."),
+        "{added:?}"
+    );
 }
 
 #[test]

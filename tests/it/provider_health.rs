@@ -199,7 +199,7 @@ async fn a_provider_nobody_is_logged_in_to_says_how_to_log_in_and_is_tried_again
     })
     .await;
     stage
-        .codex_fails("not logged in", "Run codex on the gateway host")
+        .codex_fails("not logged in", "Run `codex` on the gateway host")
         .await;
     let known = stage.is("codex", "unhealthy").await;
     assert_eq!(

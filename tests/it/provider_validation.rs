@@ -150,12 +150,12 @@ async fn doctor_names_cause_and_fix_and_new_settings_forgive() {
     programs.put("out", "");
     let doctor = sandbox.run(&["doctor"]).await.ok();
     let status =
-        "  - codex: unhealthy (not logged in: unexpected status 401 Unauthorized: no)\n      Next: Run codex on";
+        "  - codex: unhealthy (not logged in: unexpected status 401 Unauthorized: no)\n      Next: Run `codex` on";
     assert!(doctor.stdout.contains(status), "{}", doctor.stdout);
     let listed = sandbox.run(&["providers", "list"]).await.ok();
     let line = "Health: unhealthy: not logged in: unexpected status 401 Unauthorized: no";
     assert!(
-        listed.stdout.contains(line) && listed.stdout.contains("Next: Run codex on"),
+        listed.stdout.contains(line) && listed.stdout.contains("Next: Run `codex` on"),
         "{}",
         listed.stdout
     );
@@ -319,12 +319,12 @@ async fn in_trouble(provider: &str, prompt: &str, words: [&str; 2]) {
 
 #[tokio::test]
 async fn a_real_claude_whose_key_is_refused_says_so() {
-    let words = ["Claude not logged in: ", "Run claude on the gateway host"];
+    let words = ["Claude: not logged in: ", "Run `claude` on the gateway host"];
     in_trouble("claude", "[[error:401]]", words).await;
 }
 
 #[tokio::test]
 async fn a_real_codex_over_its_quota_says_so() {
-    let words = ["Codex over quota: ", "Wait until Codex grants more"];
+    let words = ["Codex: over quota: ", "Wait until Codex grants more"];
     in_trouble("codex", "[[error:429]]", words).await;
 }

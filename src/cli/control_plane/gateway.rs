@@ -82,7 +82,7 @@ pub(crate) async fn run(args: &GatewayArgs, cx: &Context) -> CliResult {
             if json.json {
                 cx.out.document(&rows)?;
             } else {
-                print_rows(&rows, COLUMNS, cx);
+                print_rows(&rows, COLUMNS, "No gateways.", cx);
             }
         }
         GatewayCommand::Show { id, json } => {
@@ -144,10 +144,10 @@ pub(crate) fn cell(row: &Value, column: &str) -> String {
     }
 }
 
-/// Rows as a table of these headings and columns.
-pub(crate) fn print_rows(rows: &[Value], columns: &[(&str, &str)], cx: &Context) {
+/// Rows as a table of these headings and columns; `none` where there are none.
+pub(crate) fn print_rows(rows: &[Value], columns: &[(&str, &str)], none: &str, cx: &Context) {
     if rows.is_empty() {
-        cx.out.line("None.");
+        cx.out.line(none);
         return;
     }
     let now = clock::now();

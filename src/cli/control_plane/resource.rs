@@ -149,7 +149,7 @@ fn list(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> {
         ("GATEWAY", "gateway"),
         ("NAME", "name"),
     ];
-    print_rows(&flat, &columns, cx);
+    print_rows(&flat, &columns, "No remote shells.", cx);
     Ok(())
 }
 

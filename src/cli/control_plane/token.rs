@@ -12,6 +12,7 @@ use crate::cli::duration;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Details;
+use crate::cli::plane::boot;
 
 /// Options of `token`.
 #[derive(Debug, Args)]
@@ -69,14 +70,22 @@ pub(crate) async fn run(args: &TokenArgs, cx: &Context) -> CliResult {
                     "id": token.id, "token": token.token.expose(), "team_id": token.team_id.as_str(),
                 }))?;
             } else {
+                let url = if args.database.is_embedded(cx) {
+                    boot::remembered_url(cx)
+                } else {
+                    None
+                };
+                let (url, key) = (url.as_deref().unwrap_or("URL"), admin.anon_key().await?);
+                let login = format!(
+                    "gateway login --url {url} --anon-key {} --token-file FILE",
+                    key.expose()
+                );
                 let details = Details::new()
                     .add("Token", token.token.expose())
                     .add("ID", &token.id)
                     .add("Team ID", &token.team_id)
-                    .add(
-                        "Note",
-                        "shown once; keep it in a file of mode 600 and use `gateway login --token-file`",
-                    );
+                    .add("Note", "shown once; keep it in a file of mode 600")
+                    .add("On the operator's machine", login);
                 cx.out.ok("Operator token created", &details);
             }
         }
@@ -100,6 +109,6 @@ fn list(rows: &[Value], as_json: bool, cx: &Context) -> Result<(), CliError> {
         ("REVOKED", "revoked_at"),
         ("NAME", "name"),
     ];
-    super::gateway::print_rows(rows, &columns, cx);
+    super::gateway::print_rows(rows, &columns, "No operator tokens.", cx);
     Ok(())
 }

@@ -78,11 +78,14 @@ pub(crate) async fn run(args: &ListArgs, cx: &Context) -> CliResult {
 
 fn cells(row: &Value, now: Timestamp) -> Vec<String> {
     let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let command = row.pointer("/payload/command").and_then(Value::as_str);
-    let what = match (text("error"), command) {
-        (error, _) if !error.is_empty() => error,
-        (_, Some(command)) => command.to_owned(),
-        (_, None) => String::new(),
+    let asked = |key: &str| row.pointer(key).and_then(Value::as_str);
+    let subagent = || asked("/payload/subagent_id").map(|id| format!("subagent {id}"));
+    let what = match text("error") {
+        error if !error.is_empty() => error,
+        _ => asked("/payload/command")
+            .map(str::to_owned)
+            .or_else(subagent)
+            .unwrap_or_default(),
     };
     let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
     vec![

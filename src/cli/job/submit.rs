@@ -20,7 +20,7 @@ const DEFAULT_LIMIT: Duration = Duration::from_mins(30);
 /// Options of `job submit`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With --watch the exit codes are those of `gateway exec`. A job of another type gives 1 when it failed, or when its
+    after_help = "With --watch the exit codes are those of `gateway exec`. A job of another type gives 1 when it failed, or when its \
 result says `success: false`, as a diagnostic does where no agent CLI can be used.
 
 Examples:

@@ -240,6 +240,14 @@ fn no_credential() -> CliError {
 pub(crate) fn explain(url: &str, error: &BackendError) -> CliError {
     match error {
         BackendError::Http(error) => CliError::unreachable(url, error),
+        BackendError::Status {
+            status: 401, problem, ..
+        } if problem.message.as_deref() == Some("Invalid API key") => CliError::with(
+            Exit::NO_CREDENTIAL,
+            "The control plane does not accept this public key.",
+        )
+        .detail(error.to_string())
+        .hint("name the one that `gateway control-plane serve` shows: gateway login --anon-key KEY"),
         BackendError::Status { status: 401 | 403, .. } => CliError::with(
             Exit::NO_CREDENTIAL,
             "The control plane does not accept this operator token.",

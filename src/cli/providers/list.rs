@@ -16,6 +16,7 @@ use crate::cli::output::Details;
 use crate::cli::status::yes_no;
 use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
+use crate::provider::cause::Cause;
 use crate::provider::home::Homes;
 use crate::state::provider_settings::{ProviderSettings, ProviderSettingsFile};
 use crate::wire::heartbeat::{HealthStatus, ProviderHealth};
@@ -103,10 +104,9 @@ impl Owner {
                 "May act freely as root",
                 is_root_matter(provider).then(|| yes_no(settings.allow_root)),
             );
-        let state = if finding.version.is_ok() {
-            "installed"
-        } else {
-            "not installed"
+        let state = match &finding.version {
+            Ok(_) => "installed",
+            Err(why) => Cause::of_probe(why).words(),
         };
         let name = provider.program();
         cx.out

@@ -48,7 +48,8 @@ impl ProvidersArgs {
     pub(crate) const fn json(&self) -> bool {
         match &self.command {
             ProvidersCommand::List(args) => args.json.json,
-            ProvidersCommand::Set(_) | ProvidersCommand::Unset(_) => false,
+            ProvidersCommand::Set(args) => args.json.json,
+            ProvidersCommand::Unset(args) => args.json.json,
         }
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args};
+use serde_json::json;
 
+use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
@@ -22,7 +24,12 @@ use crate::state::provider_settings::{ProviderSettings, ProviderSettingsFile};
 #[derive(Debug, Args)]
 #[command(
     after_help = "An address without a key gets the key `none`; your own keys are never sent to it. Codex and Gemini CLI find their \
-settings in files that are written before each run, and all three keep their sessions in that home.",
+settings in files that are written before each run, and all three keep their sessions in that home.
+
+Examples:
+  gateway providers set codex --command ~/bin/codex
+  gateway providers set claude --base-url http://127.0.0.1:8080 --key-file key",
+    override_usage = "gateway providers set [OPTIONS] <ID>",
     group = clap::ArgGroup::new("what").required(true).multiple(true)
 )]
 pub(super) struct SetArgs {
@@ -34,7 +41,7 @@ pub(super) struct SetArgs {
     #[arg(long, value_name = "PATH", group = "what")]
     command: Option<String>,
 
-    /// Address of its model API, without the version unless it has a path
+    /// Address of its model API; one without a path gets the version (`/v1`) where the CLI needs it
     #[arg(long, value_name = "URL", value_parser = address, group = "what")]
     base_url: Option<String>,
 
@@ -42,13 +49,16 @@ pub(super) struct SetArgs {
     #[arg(long, value_name = "FILE", group = "what")]
     key_file: Option<PathBuf>,
 
-    /// Let it act freely even though the gateway's account is root
+    /// Let Claude Code act freely even though the gateway's account is root
     #[arg(long, group = "what", overrides_with = "no_allow_root")]
     allow_root: bool,
 
     /// Take that back
     #[arg(long, group = "what", action = ArgAction::SetTrue)]
     no_allow_root: bool,
+
+    #[command(flatten)]
+    pub(super) json: JsonArg,
 }
 
 /// Options of `providers unset`.
@@ -57,6 +67,9 @@ pub(super) struct UnsetArgs {
     /// The agent CLI
     #[arg(value_enum, value_name = "ID")]
     provider: ProviderWord,
+
+    #[command(flatten)]
+    pub(super) json: JsonArg,
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -73,6 +86,7 @@ fn address(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: &SetArgs, cx: &Context) -> CliResult {
     let provider = args.provider.id();
+    refuse_pointless(provider, args)?;
     let key = match &args.key_file {
         Some(path) => Some(key(path, cx)?),
         None => None,
@@ -85,9 +99,15 @@ pub(super) fn run(args: &SetArgs, cx: &Context) -> CliResult {
         settings.allow_root = (settings.allow_root || args.allow_root) && !args.no_allow_root;
     };
     let settings = ProviderSettingsFile::new(&dir).change(provider.wire(), change)?;
-    let home = settings
-        .own_home()
-        .then(|| cx.out.path(&Homes::new(&dir).path(provider)));
+    let home = settings.own_home().then(|| Homes::new(&dir).path(provider));
+    if args.json.json {
+        cx.out.document(&json!({
+            "provider": provider.wire(), "command": settings.command, "base_url": settings.base_url,
+            "key_set": settings.key.is_some(), "home": home, "allow_root": settings.allow_root,
+        }))?;
+        return Ok(Exit::OK);
+    }
+    let home = home.map(|home| cx.out.path(&home));
     let details = Details::new()
         .maybe("Command", settings.command.as_deref())
         .maybe("Model API", settings.base_url.as_deref())
@@ -95,7 +115,6 @@ pub(super) fn run(args: &SetArgs, cx: &Context) -> CliResult {
         .add("Home", home.unwrap_or_else(|| "your own login".to_owned()))
         .maybe("May act freely as root", settings.allow_root.then(|| yes_no(true)));
     cx.out.ok(&format!("{} is set", provider.label()), &details);
-    warn_if_pointless(provider, args, cx);
     Ok(Exit::OK)
 }
 
@@ -107,19 +126,24 @@ fn key(path: &std::path::Path, cx: &Context) -> Result<Secret, CliError> {
     Ok(key)
 }
 
-fn warn_if_pointless(provider: ProviderId, args: &SetArgs, cx: &Context) {
-    if args.allow_root && provider != ProviderId::ClaudeCode {
-        let label = provider.label();
-        let details = Details::new().add("Note", format!("{label} does not ask who it runs as"));
-        cx.out.warn("--allow-root changes nothing here.", &details);
+/// Only Claude Code refuses to act freely as root.
+fn refuse_pointless(provider: ProviderId, args: &SetArgs) -> Result<(), CliError> {
+    if !args.allow_root || provider == ProviderId::ClaudeCode {
+        return Ok(());
     }
+    let label = provider.label();
+    Err(CliError::usage("--allow-root is for claude only.").detail(format!("{label} does not ask who it runs as")))
 }
 
 pub(super) fn unset(args: &UnsetArgs, cx: &Context) -> CliResult {
     let provider = args.provider.id();
     let dir = Arc::new(cx.state_dir()?);
     let label = provider.label();
-    if ProviderSettingsFile::new(&dir).forget(provider.wire())? {
+    let was_set = ProviderSettingsFile::new(&dir).forget(provider.wire())?;
+    if args.json.json {
+        cx.out
+            .document(&json!({"provider": provider.wire(), "was_set": was_set}))?;
+    } else if was_set {
         let details = Details::new().verbose("Sessions stay in", cx.out.path(&Homes::new(&dir).path(provider)));
         cx.out
             .ok(&format!("{label} is used with your own login again"), &details);

@@ -56,10 +56,11 @@ A turn that goes on with a subagent keeps its model and its directory; everythin
 Exit codes:
     0  the agent answered
     1  the run failed, or somebody else cancelled it
+    4  the control plane cannot be reached
     5  no gateway took the run within 10 seconds; it was taken back
     6  refused by a layer of machine control
     7  no operator credential
-  124  the run took longer than --timeout
+  124  the run took longer than --timeout, or the agent said nothing for five minutes
   130  interrupted; the run was cancelled
 
 Examples:

@@ -201,6 +201,13 @@ impl<'a> View<'a> {
     }
 }
 
+/// However the watching ends, what comes next begins on a line of its own.
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        self.end_line();
+    }
+}
+
 fn text<'a>(payload: &'a Value, name: &str) -> Option<&'a str> {
     payload.get(name).and_then(Value::as_str)
 }

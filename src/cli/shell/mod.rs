@@ -22,8 +22,9 @@ const LEAVE: &[u8] = b"\x1d";
 /// Options of `shell`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "On a terminal the shell gets one too, with the size of yours; Ctrl-] leaves it and ends everything it runs.
+    after_help = "On a terminal the shell gets one too, with the size of yours; Ctrl-] leaves it and ends everything it runs. \
 Where stdin or stdout is no terminal, stdout and stderr stay apart and the end of stdin is passed on.
+
 A shell whose operator is gone for ten minutes is closed. What is typed travels in jobs and stays in their rows.
 
 Exit codes: the shell's own, or those of `gateway exec`.

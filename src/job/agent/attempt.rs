@@ -24,6 +24,7 @@ use crate::provider::driver::Driver;
 use crate::provider::plan::{Cli, Format, Plan};
 use crate::provider::request::{Access, RunRequest};
 use crate::provider::transcript::{Ended, Transcript};
+use crate::provider::trouble;
 
 /// What one attempt came to.
 #[derive(Debug)]
@@ -251,7 +252,7 @@ impl Start<'_> {
             // An answer that was complete before a deadline stays one.
             let complete = end.answer.is_ok() && how.is_deadline();
             if !complete {
-                end.answer = Err(failure);
+                end.answer = Err(explained(failure, how, &process.stderr.bytes));
             }
         }
         Attempt {
@@ -259,6 +260,18 @@ impl Start<'_> {
             end,
             process: Some(process),
         }
+    }
+}
+
+/// A CLI that goes on asking a model API that refuses says so on stderr alone, until its time is up.
+fn explained(failure: RunFailure, how: How, stderr: &[u8]) -> RunFailure {
+    let refused = trouble::status(&String::from_utf8_lossy(stderr)).filter(|_| how.is_deadline());
+    match refused {
+        Some(status) => RunFailure::new(
+            FailureKind::of_status(status),
+            format!("{}; its model API answered {status}", failure.message),
+        ),
+        None => failure,
     }
 }
 

@@ -230,7 +230,7 @@ fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String 
     }
     let cause = Cause::of_failure(failure.kind);
     match cause.fix(provider) {
-        Some(fix) => format!("{label} {}. {fix}", cause.tell(message)),
+        Some(fix) => format!("{label}: {}. {fix}", cause.tell(message)),
         // Some words begin with the name already.
         None if message.starts_with(label) => message.clone(),
         None => format!("{label}: {message}"),
