@@ -38,6 +38,7 @@ pub mod remembered;
 pub mod request;
 pub mod rhythm;
 pub mod schema;
+mod steps;
 pub mod transcript;
 mod trouble;
 pub mod version;
