@@ -31,6 +31,7 @@ pub mod health;
 pub mod health_memory;
 pub mod home;
 mod lean;
+pub(crate) mod legible;
 pub mod plan;
 pub mod probe;
 mod prompt;
