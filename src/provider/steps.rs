@@ -87,12 +87,18 @@ pub(crate) fn marked(schema: &Value) -> Value {
 }
 
 fn member(key: &str, value: &Value) -> Value {
-    match value {
-        Value::Object(named) if NAMED.contains(&key) || key == "dependencies" => named
-            .iter()
-            .map(|(name, value)| (name.clone(), marked(value)))
-            .collect(),
-        value if VALUES.contains(&key) => value.clone(),
-        value => marked(value),
+    if VALUES.contains(&key) {
+        return value.clone();
     }
+    let named = value.as_object();
+    let named = named.filter(|_| NAMED.contains(&key) || key == "dependencies");
+    named.map_or_else(
+        || marked(value),
+        |named| {
+            named
+                .iter()
+                .map(|(name, value)| (name.clone(), marked(value)))
+                .collect()
+        },
+    )
 }
