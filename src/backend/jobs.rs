@@ -12,6 +12,7 @@ use crate::domain::clock::{self, wire_time};
 use crate::domain::escape::{json_chunks, json_len};
 use crate::domain::ids::{GatewayId, JobId, ResourceId, TeamId};
 use crate::domain::job::{Job, JobOutcome, JobStatus, Timeline};
+use crate::domain::text::storable_text;
 
 const JOBS: &str = "gateway_jobs";
 const CANCEL: &str = "subagent_cancel";
@@ -315,7 +316,7 @@ impl Completion {
         let result = Arc::new(result);
         Self {
             status,
-            error,
+            error: error.map(storable_text),
             completed_at: timeline.finished_at.unwrap_or_else(clock::now),
             debug: serde_json::to_value(timeline).unwrap_or_default(),
             result: StreamBody {

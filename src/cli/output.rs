@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::cli::error::CliError;
+use crate::domain::text::harmless;
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -89,7 +90,7 @@ impl Details {
     fn render(&self, verbose: bool, label_style: Style) -> String {
         let mut text = String::new();
         for detail in &self.0 {
-            let value = detail.value.trim_end();
+            let value = harmless(detail.value.trim_end());
             if value.trim().is_empty() || (detail.verbose && !verbose) {
                 continue;
             }
@@ -251,7 +252,7 @@ impl Output {
             .maybe("Next", error.hint.as_deref());
         self.err(&format!(
             "{RED}ERROR{RED:#} {}\n{}",
-            error.message,
+            harmless(&error.message),
             details.render(self.verbose, DIM)
         ));
     }
@@ -280,7 +281,7 @@ impl Output {
                 let cell = fits
                     .filter(|_| is_last)
                     .map_or(cell.into(), |room| shortened(cell, room));
-                text.push_str(&format!("{cell:<width$}  "));
+                text.push_str(&format!("{:<width$}  ", harmless(&cell)));
             }
             format!("{style}{}{style:#}\n", text.trim_end())
         };
@@ -352,6 +353,13 @@ mod tests {
             .verbose("PID", 7);
         assert_eq!(details.render(false, PLAIN), "  Logs: a\n    b\n");
         assert_eq!(details.render(true, PLAIN), "  Logs: a\n    b\n  PID: 7\n");
+    }
+
+    #[test]
+    fn details_of_a_stranger_command_no_terminal() {
+        let details = Details::new().add("Details", "a\u{1b}[2J\u{1b}]0;x\u{7}");
+        let text = details.render(false, PLAIN);
+        assert_eq!(text, "  Details: a\u{fffd}[2J\u{fffd}]0;x\u{fffd}\n");
     }
 
     #[test]

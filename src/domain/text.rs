@@ -48,6 +48,19 @@ pub fn storable_text(text: String) -> String {
     }
 }
 
+/// Text of a stranger for a terminal: it must not move the cursor, rename the window, write into the clipboard, or turn
+/// the direction of what stands beside it.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let replaced = |c: char| match c {
+        '\n' | '\t' => c,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(replaced).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -69,6 +82,12 @@ mod tests {
             [found(json!(" \t")), found(json!(1)), trimmed(None).map(str::to_owned)],
             [None, None, None]
         );
+    }
+
+    #[test]
+    fn text_of_a_stranger_commands_no_terminal() {
+        assert_eq!(harmless("a\u{1b}[2Jb\tc\n\u{7}"), "a\u{fffd}[2Jb\tc\n\u{fffd}");
+        assert_eq!(harmless("\u{9b}1A\u{202e}x é"), "\u{fffd}1A\u{fffd}x é");
     }
 
     #[test]

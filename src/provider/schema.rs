@@ -6,6 +6,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::domain::run::{FailureKind, RunFailure};
+use crate::provider::steps::{self, Steps};
 
 /// Largest schema, as compact JSON.
 pub const MAX_SCHEMA_BYTES: usize = 128 * 1024;
@@ -18,7 +19,10 @@ const MAX_FAULT_CHARS: usize = 300;
 
 /// A schema that answers can be held against.
 #[derive(Debug)]
-pub struct Schema(Validator);
+pub struct Schema {
+    validator: Validator,
+    steps: Steps,
+}
 
 impl Schema {
     /// Reads a schema.
@@ -34,14 +38,19 @@ impl Schema {
             ));
         }
         let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT);
-        let made = jsonschema::options()
+        let steps = Steps::default();
+        let made = steps
+            .counted(jsonschema::options())
             .offline()
             .with_pattern_options(patterns)
-            .build(schema);
-        made.map(Self).or_else(|fault| {
-            let fault = fault_text(&fault.instance_path().to_string(), &fault.to_string());
-            refuse(format!("the JSON schema is not valid: {fault}"))
-        })
+            .build(&steps::marked(schema));
+        match made {
+            Ok(validator) => Ok(Self { validator, steps }),
+            Err(fault) => {
+                let fault = fault_text(&fault.instance_path().to_string(), &fault.to_string());
+                refuse(format!("the JSON schema is not valid: {fault}"))
+            }
+        }
     }
 
     /// Holds an answer against it.
@@ -49,10 +58,16 @@ impl Schema {
     /// # Errors
     /// The answer is of another form; the message names where.
     pub fn check(&self, answer: &Value) -> Result<(), RunFailure> {
-        let faults = self.0.iter_errors(answer).take(MAX_FAULTS);
-        let faults: Vec<_> = faults
-            .map(|fault| fault_text(&fault.instance_path().to_string(), &fault.to_string()))
-            .collect();
+        let faults = self.steps.bounded(|| {
+            let faults = self.validator.iter_errors(answer).take(MAX_FAULTS);
+            faults
+                .map(|fault| fault_text(&fault.instance_path().to_string(), &fault.to_string()))
+                .collect::<Vec<_>>()
+        });
+        let Some(faults) = faults else {
+            let why = "holding the answer against the JSON schema takes too many steps";
+            return Err(RunFailure::new(FailureKind::Request, why));
+        };
         if faults.is_empty() {
             return Ok(());
         }
@@ -124,6 +139,39 @@ mod tests {
     fn a_pattern_that_goes_back_for_ever_ends() {
         let schema = json!({"type": "string", "pattern": "^(?=(a+)+$)(a+)+b$"});
         assert!(check(&schema, &json!("a".repeat(60))).is_err());
+    }
+
+    #[test]
+    fn references_that_double_and_double_end() {
+        for draft in [
+            "http://json-schema.org/draft-07/schema#",
+            "https://json-schema.org/draft/2020-12/schema",
+        ] {
+            let twice = |next: usize| json!({"allOf": vec![json!({"$ref": format!("#/odd/a{next}")}); 2]});
+            let mut odd: serde_json::Map<_, _> = (0..40).map(|at| (format!("a{at}"), twice(at + 1))).collect();
+            odd.insert("a40".to_owned(), json!({}));
+            let schema = json!({"$schema": draft, "odd": odd, "$ref": "#/odd/a0"});
+            let failure = check(&schema, &json!({"a": 1})).unwrap_err();
+            assert!(failure.message.contains("too many steps"), "{}", failure.message);
+            let failure = Schema::new(&schema).unwrap().check(&json!(1)).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Request);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_is_too_big_is_refused() {
+        let failure = Schema::new(&json!({"pattern": "((a{1,200}){1,200}){1,200}"})).unwrap_err();
+        assert!(failure.message.contains("not valid"), "{}", failure.message);
+    }
+
+    #[test]
+    fn values_and_lists_of_names_in_a_schema_stay_as_they_are() {
+        let schema = json!({
+            "properties": {"enum": {"enum": [{"x": 1}]}, "const": {"const": {"y": 2}}},
+            "dependentRequired": {"enum": ["const"]}, "dependencies": {"a": ["b"]},
+        });
+        assert_eq!(check(&schema, &json!({"enum": {"x": 1}, "const": {"y": 2}})), Ok(()));
+        assert!(check(&schema, &json!({"enum": {"x": 1}})).is_err());
     }
 
     #[test]

@@ -114,6 +114,14 @@ async fn an_exit_code_of_zero_hides_no_error() {
 }
 
 #[tokio::test]
+async fn half_a_character_loses_no_line() {
+    let bench = Bench::new(FakeDriver::default());
+    let body = r#"printf '%s\n' '{"answer":"\ude00 \ud83d\ude00"}'"#;
+    let (report, _) = bench.run(&bench.turn(body)).await;
+    assert_eq!(text(&report), "\u{fffd} \u{1f600}");
+}
+
+#[tokio::test]
 async fn a_very_long_line_is_read() {
     let bench = Bench::new(FakeDriver::default());
     let body = r#"printf '{"answer":"'; head -c 10000000 /dev/zero | tr '\0' x; printf '"}'"#;

@@ -112,15 +112,19 @@ fn completion() -> Completion {
         key: "stdout".to_owned(),
         bytes: b"a\0b\xff\"".repeat(100_000),
     });
-    let mut timeline = Timeline::received(Ingress::Push, at("2026-01-01T00:00:00Z"));
-    timeline.finished_at = Some(at("2026-01-01T00:00:01Z"));
     Completion::new(
         JobOutcome::Failed {
             result,
             error: "said \"no\"".to_owned(),
         },
-        &timeline,
+        &timeline(),
     )
+}
+
+fn timeline() -> Timeline {
+    let mut timeline = Timeline::received(Ingress::Push, at("2026-01-01T00:00:00Z"));
+    timeline.finished_at = Some(at("2026-01-01T00:00:01Z"));
+    timeline
 }
 
 #[tokio::test]
@@ -186,6 +190,19 @@ async fn a_completion_refused_for_its_size_is_told_from_an_outage() {
     let server = ScriptedServer::replies([Reply::Early(413)]).await;
     let error = jobs(&server).complete(&job("j"), &completion()).await.unwrap_err();
     assert!(error.is_refused_payload(), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_error_is_sent_as_every_database_stores_it() {
+    let server = ScriptedServer::replies([Reply::Json(200, json!([{"id": "j"}]))]).await;
+    let completion = Completion::new(JobOutcome::failed("a\0b", []), &timeline());
+    let told = jobs(&server).complete(&job("j"), &completion).await.unwrap();
+    assert_eq!(told, Completed::Applied);
+    let sent = server.seen()[0].json();
+    assert_eq!(
+        (&sent["error"], &sent["result"]["message"]),
+        (&json!("a\\0b"), &json!("a\\0b"))
+    );
 }
 
 #[tokio::test]

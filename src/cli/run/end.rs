@@ -113,7 +113,7 @@ impl End<'_> {
         let count = |names: &[&str]| names.iter().find_map(|name| usage.get(*name)?.as_u64());
         let input = count(&["input_tokens", "input"])?;
         let output = count(&["output_tokens", "output", "candidates"])?;
-        if input + output == 0 {
+        if input == 0 && output == 0 {
             return None;
         }
         let cached = count(&["cache_read_input_tokens", "cached_input_tokens", "cached"]).filter(|cached| *cached > 0);

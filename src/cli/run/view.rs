@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use serde_json::Value;
 
 use crate::cli::output::{Output, shortened};
+use crate::domain::text::harmless;
 
 /// Characters of a line about a tool, where no terminal says how many fit.
 const LINE: usize = 100;
@@ -238,16 +239,6 @@ fn fitting(line: &str, terminal: bool) -> String {
     harmless(&shortened(line, width))
 }
 
-/// Text of a stranger must not move the cursor, rename the window or write into the clipboard.
-fn harmless(text: &str) -> String {
-    let replaced = |c: char| match c {
-        '\n' | '\t' => c,
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    };
-    text.chars().map(replaced).collect()
-}
-
 fn squeezed(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace()).collect()
 }
@@ -266,8 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_a_stranger_commands_no_terminal() {
-        assert_eq!(harmless("a\u{1b}[2Jb\tc\n\u{7}"), "a\u{fffd}[2Jb\tc\n\u{fffd}");
+    fn a_line_ends_where_the_terminal_does() {
         assert_eq!(fitting(&"x".repeat(LINE + 1), false).len(), LINE);
     }
 }

@@ -21,6 +21,7 @@ use crate::process::patience::{Unstarted, spawn_patiently};
 use crate::process::spawn::Child;
 use crate::process::spec::{Spec, Stdin};
 use crate::provider::driver::Driver;
+use crate::provider::legible::legible;
 use crate::provider::plan::{Cli, Format, Plan};
 use crate::provider::request::{Access, RunRequest};
 use crate::provider::transcript::{Ended, Transcript};
@@ -166,6 +167,7 @@ impl Start<'_> {
         let room = (format != Format::JsonLines).then_some(limits.output);
         let mut tap = Tap {
             transcript,
+            json: format != Format::Text,
             observer,
             pulse: &pulse,
             events: Vec::new(),
@@ -282,6 +284,8 @@ pub(super) fn cancelled() -> RunFailure {
 /// Between the pipe and the transcript.
 struct Tap<'a> {
     transcript: &'a mut dyn Transcript,
+    /// Whether lines are JSON.
+    json: bool,
     observer: &'a mut dyn Observer,
     pulse: &'a Pulse,
     events: Vec<RunEvent>,
@@ -316,7 +320,8 @@ impl Tap<'_> {
 impl Lines for Tap<'_> {
     fn line(&mut self, line: &[u8]) {
         if self.has_room(line.len() as u64) {
-            self.transcript.line(line, &mut self.events);
+            let line = if self.json { legible(line) } else { line.into() };
+            self.transcript.line(&line, &mut self.events);
             self.pass_on();
         }
     }
