@@ -135,7 +135,7 @@ impl Owner {
 }
 
 /// Only Claude Code refuses to act freely as root.
-fn is_root_matter(provider: ProviderId) -> bool {
+pub(super) fn is_root_matter(provider: ProviderId) -> bool {
     provider == ProviderId::ClaudeCode
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{ArgAction, Args};
 use serde_json::json;
 
+use super::list::is_root_matter;
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
@@ -86,7 +87,7 @@ fn address(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: &SetArgs, cx: &Context) -> CliResult {
     let provider = args.provider.id();
-    refuse_pointless(provider, args)?;
+    let allow_root = args.allow_root && is_root_matter(provider);
     let key = match &args.key_file {
         Some(path) => Some(key(path, cx)?),
         None => None,
@@ -96,9 +97,14 @@ pub(super) fn run(args: &SetArgs, cx: &Context) -> CliResult {
         settings.command = args.command.clone().or_else(|| settings.command.take());
         settings.base_url = args.base_url.clone().or_else(|| settings.base_url.take());
         settings.key = key.or_else(|| settings.key.take());
-        settings.allow_root = (settings.allow_root || args.allow_root) && !args.no_allow_root;
+        settings.allow_root = (settings.allow_root || allow_root) && !args.no_allow_root;
     };
     let settings = ProviderSettingsFile::new(&dir).change(provider.wire(), change)?;
+    if args.allow_root != allow_root {
+        let note = format!("{} does not ask who it runs as", provider.label());
+        let details = Details::new().add("Note", note);
+        cx.out.warn("--allow-root changes nothing here.", &details);
+    }
     let home = settings.own_home().then(|| Homes::new(&dir).path(provider));
     if args.json.json {
         cx.out.document(&json!({
@@ -124,15 +130,6 @@ fn key(path: &std::path::Path, cx: &Context) -> Result<Secret, CliError> {
         return Err(CliError::usage("The key file holds no key.").detail(path.display().to_string()));
     }
     Ok(key)
-}
-
-/// Only Claude Code refuses to act freely as root.
-fn refuse_pointless(provider: ProviderId, args: &SetArgs) -> Result<(), CliError> {
-    if !args.allow_root || provider == ProviderId::ClaudeCode {
-        return Ok(());
-    }
-    let label = provider.label();
-    Err(CliError::usage("--allow-root is for claude only.").detail(format!("{label} does not ask who it runs as")))
 }
 
 pub(super) fn unset(args: &UnsetArgs, cx: &Context) -> CliResult {
