@@ -16,7 +16,6 @@ use crate::cli::run::ProviderWord;
 use crate::cli::secret_file;
 use crate::cli::status::yes_no;
 use crate::domain::secret::Secret;
-use crate::provider::ProviderId;
 use crate::provider::home::Homes;
 use crate::state::document::DocumentError;
 use crate::state::provider_settings::{ProviderSettings, ProviderSettingsFile};
