@@ -84,12 +84,15 @@ async fn a_result_that_was_not_reported_arrives_after_kill_and_restart() {
     let plane = nix::unistd::Pid::from_raw(i32::try_from(plane["pid"].as_i64().unwrap()).unwrap());
     let done = sandbox.home().join("done");
     let command = format!(
-        "while [ ! -e {0}/go ]; do sleep 0.05; done; echo real-result; touch {1}",
+        "touch {0}/begun; while [ ! -e {0}/go ]; do sleep 0.05; done; echo real-result; touch {1}",
         sandbox.home().display(),
         done.display()
     );
     let mut watching = sandbox.start(&["exec", "--", &command]);
     let job = sandbox.running_job().await;
+    // The row says so while the daemon still waits for the answer.
+    let begun = sandbox.home().join("begun");
+    eventually("the command to begin", || async { begun.exists().then_some(()) }).await;
     // The control plane is frozen, so the result cannot be reported; then the daemon dies without a word.
     kill(plane, Signal::SIGSTOP).unwrap();
     std::fs::File::create_new(sandbox.home().join("go")).unwrap();
