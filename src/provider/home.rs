@@ -157,7 +157,6 @@ fn environment(
                 ("GEMINI_CLI_HOME", Some(dir)),
                 ("GEMINI_API_KEY", Some(key)),
                 ("GOOGLE_GEMINI_BASE_URL", address),
-                ("GEMINI_CLI_NO_RELAUNCH", Some(Secret::new("true"))),
             ],
         ),
     };

@@ -21,6 +21,7 @@ use crate::provider::ProviderId;
 use crate::provider::capability::{Features, Finding};
 use crate::provider::circumstances::Circumstances;
 use crate::provider::discovery::Places;
+use crate::provider::gemini;
 use crate::provider::remembered::{Evidence, Learnt, ProbeCache, Remembered, Stamp};
 use crate::provider::rhythm::Rhythm;
 use crate::provider::version::Version;
@@ -63,12 +64,13 @@ pub struct Prober {
 impl Prober {
     /// A prober over these places; `commands` are what a person named instead of the search.
     #[must_use]
-    pub const fn new(places: Places, commands: BTreeMap<ProviderId, String>, env: ChildEnv) -> Self {
+    pub fn new(places: Places, commands: BTreeMap<ProviderId, String>, env: ChildEnv) -> Self {
+        let (name, value) = gemini::ONE_PROCESS;
         Self {
             places,
             commands,
             settings: None,
-            env,
+            env: env.with(name, value),
             rhythm: Rhythm::USUAL,
         }
     }

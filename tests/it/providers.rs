@@ -142,6 +142,14 @@ async fn a_hung_cli_delays_nobody_and_is_left_in_peace_afterwards() {
 }
 
 #[tokio::test]
+async fn gemini_is_asked_without_its_launcher() {
+    let fakes = Fakes::new();
+    fakes.add("gemini", r#"[ "$GEMINI_CLI_NO_RELAUNCH" = true ] && echo 0.61.0"#);
+    let finding = look(&fakes.prober(), ProviderId::Gemini, &mut ProbeCache::default()).await;
+    assert_eq!(finding.version.as_deref(), Ok("0.61.0"));
+}
+
+#[tokio::test]
 async fn a_gigabyte_is_no_version() {
     let fakes = Fakes::new();
     fakes.add("gemini", "yes | head -c 1073741824");

@@ -3,6 +3,7 @@
 use crate::domain::prompt::GEMINI_PROMPT;
 use crate::domain::run::{FailureKind, RunFailure};
 use crate::provider::argument::{self, refusal};
+use crate::provider::gemini::ONE_PROCESS;
 use crate::provider::gemini::policy;
 use crate::provider::gemini::quirks;
 use crate::provider::plan::{Cli, Format, Plan, PlanFile};
@@ -20,7 +21,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
         request,
         cli,
         args: Vec::new(),
-        env: vec![("GEMINI_CLI_NO_RELAUNCH", Some("true".to_owned()))],
+        env: vec![(ONE_PROCESS.0, Some(ONE_PROCESS.1.to_owned()))],
         files: Vec::new(),
     };
     let format = draft.format();
