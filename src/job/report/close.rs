@@ -48,11 +48,7 @@ async fn end_run(runs: &Runs, mut outcome: JobOutcome, end: &RunFinal) -> Result
                 ("subagent_id", Value::from(end.subagent_id.as_str())),
                 ("run_id", Value::from(end.run_id.as_str())),
             ];
-            let JobOutcome::Failed { mut result, .. } = JobOutcome::failed(NOT_PERSISTED, ids) else {
-                return Ok(outcome);
-            };
-            result.fields.insert("message".to_owned(), Value::from(NOT_PERSISTED));
-            Ok(JobOutcome::Failed { result, error })
+            Ok(JobOutcome::failed(error, ids).saying(NOT_PERSISTED))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::domain::job::{Job, JobOutcome};
 use crate::domain::limits::{MODEL_RUN_DEFAULT_TIMEOUT, MODEL_RUN_MAX_TIMEOUT, MODEL_RUN_MIN_TIMEOUT};
@@ -41,10 +41,7 @@ impl Request {
             text.filter(|text| !text.is_empty())
         };
         let (Some(prompt), Some(model)) = (text("prompt"), text("model")) else {
-            return Err(missing(
-                "Missing prompt or model for gateway model run",
-                "Missing prompt or model",
-            ));
+            return Err(missing("prompt or model"));
         };
         let output = if text("output_format") == Some("text") {
             OutputForm::Text
@@ -52,10 +49,7 @@ impl Request {
             let schema = job.payload.get("json_schema");
             let schema = schema.filter(|schema| schema.is_object() || schema.is_array());
             let Some(schema) = schema else {
-                return Err(missing(
-                    "Missing json_schema for gateway model run",
-                    "Missing json_schema",
-                ));
+                return Err(missing("json_schema"));
             };
             OutputForm::Json {
                 schema: Some(schema.clone()),
@@ -90,12 +84,10 @@ impl Request {
     }
 }
 
-fn missing(message: &str, error: &str) -> JobOutcome {
-    let result = json!({"message": message}).as_object().cloned().unwrap_or_default();
-    JobOutcome::Failed {
-        result: result.into(),
-        error: error.to_owned(),
-    }
+fn missing(what: &str) -> JobOutcome {
+    let error = format!("Missing {what}");
+    let message = format!("{error} for gateway model run");
+    JobOutcome::failed(error, []).saying(message)
 }
 
 fn of_model(model: &str) -> ProviderId {
@@ -153,6 +145,7 @@ impl TimeLimit {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use serde_json::json;
 
     use super::*;
     use crate::domain::ids::JobId;

@@ -42,29 +42,15 @@ impl Refused {
 
     pub(super) fn outcome(self) -> JobOutcome {
         match self {
-            Self::Skip { message, error, extra } => cancelled(message, error, extra),
+            Self::Skip { message, error, extra } => JobOutcome::cancelled(error, extra).saying(message),
             Self::Orphan { message, error, extra } => {
                 let close = RunClose::Failed { error: message.clone() };
-                cancelled(message, error, extra).closing(close)
+                JobOutcome::cancelled(error, extra).saying(message).closing(close)
             }
             Self::Fail { message, error, extra } => {
                 let close = RunClose::Failed { error: error.clone() };
-                let mut outcome = JobOutcome::failed(error, extra);
-                outcome
-                    .result_mut()
-                    .fields
-                    .insert("message".to_owned(), Value::from(message));
-                outcome.closing(close)
+                JobOutcome::failed(error, extra).saying(message).closing(close)
             }
         }
     }
-}
-
-fn cancelled(message: String, error: String, extra: Extra) -> JobOutcome {
-    let mut outcome = JobOutcome::cancelled(error, extra);
-    outcome
-        .result_mut()
-        .fields
-        .insert("message".to_owned(), Value::from(message));
-    outcome
 }
