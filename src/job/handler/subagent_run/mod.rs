@@ -112,8 +112,9 @@ async fn begin(target: &mut Target, cx: &Context, life: &JobLife) -> Result<(), 
             let about = (&target.run_id, &target.subagent_id);
             cx.runs.begin_run(about.0, about.1, target.started_at, (seen, &patch))
         });
-        if !began.await.map_err(|error| failed(changed, &error, target.about()))? {
-            return Err(gone(changed, target.about()));
+        let unsure = |error| Refused::fail(changed, target.about()).because(error);
+        if !began.await.map_err(unsure)? {
+            return Err(Refused::skip(changed, target.about()));
         }
     }
     written(target, cx, life).await?;
@@ -124,16 +125,12 @@ async fn begin(target: &mut Target, cx: &Context, life: &JobLife) -> Result<(), 
     });
     let began = began
         .await
-        .map_err(|error| failed("Failed to mark subagent as running", &error, target.about()))?;
+        .map_err(|error| Refused::fail("Failed to mark subagent as running", target.about()).because(error))?;
     if began {
         return Ok(());
     }
-    let message = "Subagent status changed before gateway execution could start".to_owned();
-    Err(Refused::Orphan {
-        error: message.clone(),
-        message,
-        extra: target.about(),
-    })
+    let message = "Subagent status changed before gateway execution could start";
+    Err(Refused::orphan(message, target.about()))
 }
 
 /// Writes the run's row, where no backend accepted one.
@@ -150,13 +147,10 @@ async fn written(target: &mut Target, cx: &Context, life: &JobLife) -> Result<()
             Ok(Inserted::Duplicate) => target.sequence = accept::number(target, cx, life).await?,
             // This backend accepts its runs itself, and has not accepted this one.
             Err(error) if matches!(error.status(), Some(401 | 403)) => {
-                return Err(Refused::Orphan {
-                    message: "Rejected unaccepted subagent job".to_owned(),
-                    error: "Gateway job has no atomically accepted subagent run".to_owned(),
-                    extra: target.about(),
-                });
+                let stray = Refused::orphan("Rejected unaccepted subagent job", target.about());
+                return Err(stray.because("Gateway job has no atomically accepted subagent run"));
             }
-            Err(error) => return Err(failed(NOT_CREATED, &error, target.about())),
+            Err(error) => return Err(Refused::fail(NOT_CREATED, target.about()).because(error)),
         }
     }
     Err(Refused::fail(NOT_CREATED, target.about()))
@@ -182,34 +176,19 @@ fn row(target: &Target, cx: &Context) -> Value {
 async fn is_ours(target: &Target, cx: &Context, life: &JobLife) -> Result<bool, Refused> {
     let active = ask(life, || cx.runs.active_run(&target.subagent_id)).await;
     let message = "Failed to resolve conflicting subagent run after insert conflict";
-    let active = active.map_err(|error| failed(message, &error, target.about()))?;
+    let active = active.map_err(|error| Refused::fail(message, target.about()).because(error))?;
     let Some(id) = active.and_then(|row| Some(row.get("id")?.as_str()?.to_owned())) else {
         return Ok(false);
     };
     if id == target.run_id.as_str() {
         return Ok(true);
     }
-    Err(Refused::Skip {
-        message: "Skipped duplicate subagent job because another run is already active".to_owned(),
-        error: "Another subagent run is already active".to_owned(),
-        extra: [target.about(), vec![("active_run_id", Value::from(id))]].concat(),
-    })
-}
-
-fn failed(message: &str, error: &crate::backend::BackendError, extra: Vec<(&'static str, Value)>) -> Refused {
-    Refused::Fail {
-        message: message.to_owned(),
-        error: error.to_string(),
+    let extra = [target.about(), vec![("active_run_id", Value::from(id))]].concat();
+    let busy = Refused::skip(
+        "Skipped duplicate subagent job because another run is already active",
         extra,
-    }
-}
-
-fn gone(message: &str, extra: Vec<(&'static str, Value)>) -> Refused {
-    Refused::Skip {
-        message: message.to_owned(),
-        error: message.to_owned(),
-        extra,
-    }
+    );
+    Err(busy.because("Another subagent run is already active"))
 }
 
 /// Whether the agent may do everything; what its program cannot grant is denied.
