@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::usage;
+
 /// Figures of all `result` lines together.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
@@ -13,16 +15,9 @@ pub(crate) struct Usage {
 impl Usage {
     /// Adds one `result`.
     pub(crate) fn add(&mut self, result: &Map<String, Value>) {
-        if let Some(tokens) = result
-            .get("usage")
-            .or_else(|| result.get("usage_metadata"))
-            .filter(|it| it.is_object())
-        {
-            match &mut self.tokens {
-                Some(sum) => add(sum, tokens),
-                sum @ None => *sum = Some(tokens.clone()),
-            }
-        }
+        let tokens = result.get("usage").or_else(|| result.get("usage_metadata"));
+        let tokens = tokens.filter(|tokens| tokens.is_object()).cloned();
+        self.tokens = usage::sum(self.tokens.take(), tokens);
         if let Some(cost) = result.get("total_cost_usd").and_then(Value::as_f64) {
             self.total_cost = Some(cost);
         }
@@ -41,33 +36,6 @@ impl Usage {
     pub(crate) fn cost(&self) -> (Option<f64>, bool) {
         self.own_cost
             .map_or((self.total_cost, false), |cost| (Some(cost), true))
-    }
-}
-
-/// Adds numbers to numbers of the same name; of anything else the newer stays.
-fn add(sum: &mut Value, more: &Value) {
-    match (&mut *sum, more) {
-        (Value::Object(sum), Value::Object(more)) => {
-            for (name, more) in more {
-                add(sum.entry(name.as_str()).or_insert(Value::Null), more);
-            }
-        }
-        (Value::Number(own), Value::Number(other)) => {
-            let whole = own
-                .as_u64()
-                .zip(other.as_u64())
-                .map(|(own, other)| Value::from(own.saturating_add(other)));
-            let real = || {
-                own.as_f64()
-                    .zip(other.as_f64())
-                    .map(|(own, other)| Value::from(own + other))
-            };
-            if let Some(total) = whole.or_else(real) {
-                *sum = total;
-            }
-        }
-        (_, Value::Null) => {}
-        (sum, more) => more.clone_into(sum),
     }
 }
 
