@@ -5,7 +5,7 @@ use crate::domain::run::{FailureKind, RunFailure};
 use crate::provider::argument::{self, refusal};
 use crate::provider::gemini::policy;
 use crate::provider::gemini::quirks;
-use crate::provider::plan::{Cli, Format, Plan, PlanFile};
+use crate::provider::plan::{Cli, Files, Format, Plan};
 use crate::provider::prompt;
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 
@@ -21,7 +21,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
         cli,
         args: Vec::new(),
         env: vec![("GEMINI_CLI_NO_RELAUNCH", Some("true".to_owned()))],
-        files: Vec::new(),
+        files: Files::below(&request.scratch),
     };
     let format = draft.format();
     draft.access()?;
@@ -33,7 +33,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
         stdin: draft.prompt()?.into_bytes(),
         args: draft.args,
         env: draft.env,
-        files: draft.files,
+        files: draft.files.list,
         output_file: None,
         format,
     })
@@ -44,7 +44,7 @@ struct Draft<'a> {
     cli: Cli<'a>,
     args: Vec<String>,
     env: Vec<(&'static str, Option<String>)>,
-    files: Vec<PlanFile>,
+    files: Files<'a>,
 }
 
 impl Draft<'_> {
@@ -133,7 +133,7 @@ impl Draft<'_> {
                 Ok(())
             };
         }
-        let path = self.file("policy.toml", text)?;
+        let path = self.files.add("policy.toml", text)?;
         flags.into_iter().for_each(|(flag, _)| self.push([flag, &path]));
         Ok(())
     }
@@ -196,17 +196,9 @@ impl Draft<'_> {
         let parts: Vec<_> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
         // A plain answer is asked of a model, not of a coding agent.
         if !parts.is_empty() || request.access == Access::Answer {
-            let path = self.file("system.md", parts.join("\n"))?;
+            let path = self.files.add("system.md", parts.join("\n"))?;
             self.env.push(("GEMINI_SYSTEM_MD", Some(path)));
         }
         Ok(())
-    }
-
-    fn file(&mut self, name: &str, contents: String) -> Result<String, RunFailure> {
-        let path = self.request.scratch.join(name);
-        let text = argument::path(&path)?.to_owned();
-        let contents = contents.into_bytes();
-        self.files.push(PlanFile { path, contents });
-        Ok(text)
     }
 }
