@@ -132,12 +132,7 @@ impl Agents {
 
     /// Removes what runs of an earlier life have left below `name`. Nothing may run there.
     pub fn clear(&self, name: &str) {
-        let path = self.0.work.path().join(name);
-        if let Err(error) = std::fs::remove_dir_all(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot remove what earlier runs left");
-        }
+        scratch::remove(&self.0.work.path().join(name));
     }
 
     /// Runs one turn to its end. `stop` ends it early: nothing of it is alive when this returns.
