@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::domain::job::{Job, JobOutcome};
 use crate::domain::limits::{MODEL_RUN_DEFAULT_TIMEOUT, MODEL_RUN_MAX_TIMEOUT, MODEL_RUN_MIN_TIMEOUT};
 use crate::provider::ProviderId;
-use crate::provider::capability::is_ready;
+use crate::provider::capability::{is_healthy, is_ready, json_mode};
 use crate::provider::document::Picture;
 use crate::provider::request::{DEFAULT_MODEL, Effort, OutputForm};
-use crate::wire::heartbeat::{HealthStatus, ProviderCapability};
+use crate::wire::heartbeat::ProviderCapability;
 
 /// The payload, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,15 +104,7 @@ fn of_model(model: &str) -> ProviderId {
 
 /// A healthy one before an untried one, a schema of the CLI's own before mere streaming; the order of the wire last.
 fn for_json(picture: &Picture) -> ProviderId {
-    let rank = |block: &ProviderCapability| {
-        let healthy = block.health.as_ref().map(|health| health.status) == Some(HealthStatus::Healthy);
-        let mode = if block.supports.output_schema {
-            2
-        } else {
-            u8::from(block.supports.stream_json)
-        };
-        (is_ready(block), mode, healthy)
-    };
+    let rank = |block: &ProviderCapability| (is_ready(block), json_mode(block), is_healthy(block));
     let mut best = (ProviderId::ClaudeCode, (false, 0, false));
     for provider in ProviderId::ALL {
         let rank = rank(&picture.block(provider));
