@@ -11,7 +11,7 @@ use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, OutputForm, RunRequest, Session};
 use serde_json::json;
 
-use crate::support::replay::{Recordings, describe_plan, features, request};
+use crate::support::replay::{Recordings, describe_plan, features, request, with};
 
 /// What `gemini --help` of 0.61.0 names, as far as plans ask for it.
 const HELP: &str = "  --model\n  --skip-trust\n  --sandbox\n  --yolo\n  --approval-mode [choices: \"default\", \
@@ -37,17 +37,11 @@ fn refused(request: &RunRequest, help: &str) -> (FailureKind, String) {
 }
 
 fn cases() -> Vec<(&'static str, RunRequest)> {
-    let base = request("Sail.");
-    let with = |change: &dyn Fn(&mut RunRequest)| {
-        let mut request = base.clone();
-        change(&mut request);
-        request
-    };
     vec![
-        ("restricted", base.clone()),
+        ("restricted", request("Sail.")),
         (
             "answer",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Answer;
                 r.session = Session::Ephemeral;
                 r.model = Some("gemini-2.5-flash".to_owned());
@@ -55,7 +49,7 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "answer with a schema",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Answer;
                 r.session = Session::Ephemeral;
                 r.output = OutputForm::Json {
@@ -66,7 +60,7 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "restricted with instructions and without a tool",
-            with(&|r| {
+            with(|r| {
                 r.tools.disallowed = vec!["google_web_search".to_owned(), "a\"b".to_owned()];
                 r.system_prompt = Some("You are a pilot.".to_owned());
                 r.append_system_prompt = Some("Be terse.".to_owned());
@@ -74,22 +68,22 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "restricted with an at in the prompt",
-            with(&|r| r.prompt = "mail me@example.com".to_owned()),
+            with(|r| r.prompt = "mail me@example.com".to_owned()),
         ),
         (
             "restricted, resumed",
-            with(&|r| r.session = Session::Resume(SESSION.to_owned())),
+            with(|r| r.session = Session::Resume(SESSION.to_owned())),
         ),
         (
             "full",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Full;
                 r.extras.extensions = vec!["sextant".to_owned(), "log".to_owned()];
             }),
         ),
         (
             "full, resumed, an at in the prompt",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Full;
                 r.session = Session::Resume(SESSION.to_owned());
                 r.prompt = "use @test".to_owned();

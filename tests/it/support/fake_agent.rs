@@ -4,7 +4,7 @@
 //! `session` and `error` (a kind) with `message` make the end. Anything else is ignored.
 
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
@@ -16,7 +16,7 @@ use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
 use gateway::provider::driver::{Check, Driver};
 use gateway::provider::plan::{Cli, Format, Plan, PlanFile};
-use gateway::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
+use gateway::provider::request::{Access, RunRequest, Session};
 use gateway::provider::transcript::{Ended, Transcript};
 use gateway::state::fs::OwnerDir;
 use serde_json::{Map, Value};
@@ -274,17 +274,8 @@ pub(crate) fn turn(command: String, mark: &str) -> Turn {
         features: Features::default(),
         version: None,
         request: RunRequest {
-            prompt: "hello".to_owned(),
-            model: None,
-            output: OutputForm::Text,
-            system_prompt: None,
-            append_system_prompt: None,
-            effort: None,
             access: Access::Restricted,
-            session: Session::Ephemeral,
-            tools: ToolLists::default(),
-            extras: Extras::default(),
-            scratch: PathBuf::new(),
+            ..RunRequest::answer("hello")
         },
         place: vec!["runs".to_owned(), mark.to_owned()],
         cwd: None,

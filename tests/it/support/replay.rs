@@ -9,7 +9,7 @@ use gateway::domain::run::{FailureKind, RunEnd, RunEvent, RunFailure};
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
 use gateway::provider::plan::Plan;
-use gateway::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
+use gateway::provider::request::{Access, RunRequest, Session};
 use gateway::provider::transcript::{Ended, Transcript};
 use serde::Deserialize;
 
@@ -101,18 +101,18 @@ impl Replayed {
 /// A request for a plain answer.
 pub(crate) fn request(prompt: &str) -> RunRequest {
     RunRequest {
-        prompt: prompt.to_owned(),
-        model: None,
-        output: OutputForm::Text,
-        system_prompt: None,
-        append_system_prompt: None,
-        effort: None,
         access: Access::Restricted,
         session: Session::New("01a1fbb6-25d3-4471-8b5a-ff18f24241f0".to_owned()),
-        tools: ToolLists::default(),
-        extras: Extras::default(),
         scratch: PathBuf::from("/scratch"),
+        ..RunRequest::answer(prompt)
     }
+}
+
+/// The same about ships, with one change.
+pub(crate) fn with(change: impl FnOnce(&mut RunRequest)) -> RunRequest {
+    let mut request = request("Sail.");
+    change(&mut request);
+    request
 }
 
 /// The features of a CLI whose help names these words.
