@@ -85,7 +85,7 @@ impl Config<'_> {
             output: self.output(),
             system_prompt: self.text("system_prompt"),
             append_system_prompt: append,
-            effort: self.text("reasoning_effort").as_deref().and_then(Effort::from_wire),
+            effort: Some(self.effort()),
             access: if ask.full { Access::Full } else { Access::Restricted },
             session: self.session(ask.resume),
             tools: ToolLists {
@@ -116,6 +116,11 @@ impl Config<'_> {
             Some(schema) => OutputForm::Json { schema: Some(schema) },
             None => OutputForm::Text,
         }
+    }
+
+    fn effort(self) -> Effort {
+        let named = self.text("reasoning_effort");
+        named.as_deref().and_then(Effort::from_wire).unwrap_or(Effort::High)
     }
 
     fn session(self, resume: Option<&str>) -> Session {
@@ -194,6 +199,17 @@ mod tests {
             (found.extras.betas, found.model),
             (vec!["a".to_owned(), "1".to_owned()], None)
         );
+    }
+
+    #[test]
+    fn an_agent_thinks_hard_unless_told_otherwise() {
+        for (config, effort) in [
+            (json!({}), Effort::High),
+            (json!({"reasoning_effort": "odd"}), Effort::High),
+            (json!({"reasoning_effort": " low "}), Effort::Low),
+        ] {
+            assert_eq!(request(&config, false).effort, Some(effort), "{config}");
+        }
     }
 
     #[test]
