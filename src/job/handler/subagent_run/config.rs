@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::text::trimmed;
 use crate::job::handler::agents::Root;
+use crate::job::handler::time_limit::TimeLimit;
 use crate::provider::request::{Access, DEFAULT_MODEL, Effort, Extras, OutputForm, RunRequest, Session, ToolLists};
 
 /// A turn gets this much time when nothing else is said, and no more or less than that.
@@ -45,15 +46,13 @@ impl Config<'_> {
     }
 
     /// Time for the whole turn, kept within bounds.
-    pub(super) fn timeout(self) -> Duration {
+    pub(super) fn limit(self) -> TimeLimit {
         let asked = self.0.get("timeout_ms").and_then(|value| match value {
             Value::Number(number) => number.as_f64(),
             Value::String(text) => text.trim().parse().ok(),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         });
-        let asked = asked.filter(|ms| *ms > 0.0);
-        let asked = asked.and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok());
-        asked.unwrap_or(DEFAULT_TIMEOUT).clamp(LEAST_TIMEOUT, MOST_TIMEOUT)
+        TimeLimit::of(asked, DEFAULT_TIMEOUT, LEAST_TIMEOUT..=MOST_TIMEOUT)
     }
 
     /// Directory in which the agent is to work.
@@ -174,10 +173,6 @@ mod tests {
         Config(config.as_object().unwrap()).request(&ask)
     }
 
-    fn timeout(config: &Value) -> Duration {
-        Config(config.as_object().unwrap()).timeout()
-    }
-
     #[test]
     fn words_and_lists_come_in_every_form_the_backend_writes() {
         for (config, full) in [
@@ -234,16 +229,17 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_stays_within_bounds() {
-        for (config, seconds) in [
-            (json!({}), 1_800),
-            (json!({"timeout_ms": 0}), 1_800),
-            (json!({"timeout_ms": 5}), 1),
-            (json!({"timeout_ms": "90000"}), 90),
-            (json!({"timeout_ms": 1e300}), 1_800),
-            (json!({"timeout_ms": 99_999_999_999_u64}), 14_400),
+    fn a_timeout_stays_within_bounds_and_says_so() {
+        for (config, seconds, clamped) in [
+            (json!({}), 1_800, false),
+            (json!({"timeout_ms": 0}), 1_800, false),
+            (json!({"timeout_ms": 5}), 1, true),
+            (json!({"timeout_ms": "90000"}), 90, false),
+            (json!({"timeout_ms": 1e300}), 14_400, true),
+            (json!({"timeout_ms": 99_999_999_999_u64}), 14_400, true),
         ] {
-            assert_eq!(timeout(&config), Duration::from_secs(seconds), "{config}");
+            let limit = Config(config.as_object().unwrap()).limit();
+            assert_eq!((limit.value.as_secs(), limit.clamped), (seconds, clamped), "{config}");
         }
     }
 

@@ -284,7 +284,7 @@ async fn turn(target: &mut Target, job: &Job, cx: &Context, finding: Finding) ->
         cwd: Some(cwd),
         env: equipment.env,
         mark: job.id.to_string(),
-        limits: Limits::within(config.timeout()),
+        limits: Limits::within(config.limit().value),
         retry: Retry::default(),
     })
 }
