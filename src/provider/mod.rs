@@ -39,6 +39,7 @@ pub mod remembered;
 pub mod request;
 pub mod rhythm;
 pub mod schema;
+mod schema_bounds;
 mod steps;
 pub mod transcript;
 pub(crate) mod trouble;

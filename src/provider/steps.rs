@@ -87,11 +87,10 @@ pub(crate) fn marked(schema: &Value) -> Value {
 }
 
 fn member(key: &str, value: &Value) -> Value {
-    if VALUES.contains(&key) {
+    if is_value(key) {
         return value.clone();
     }
-    let named = value.as_object();
-    let named = named.filter(|_| NAMED.contains(&key) || key == "dependencies");
+    let named = value.as_object().filter(|_| is_named(key));
     named.map_or_else(
         || marked(value),
         |named| {
@@ -101,4 +100,31 @@ fn member(key: &str, value: &Value) -> Value {
                 .collect()
         },
     )
+}
+
+/// Shows every part of a schema that counts.
+pub(crate) fn parts(schema: &Value, see: &mut impl FnMut(&Map<String, Value>)) {
+    match schema {
+        Value::Object(members) => {
+            see(members);
+            for (key, value) in members.iter().filter(|(key, _)| !is_value(key)) {
+                match value.as_object().filter(|_| is_named(key)) {
+                    Some(named) => named.values().for_each(|part| parts(part, see)),
+                    None => parts(value, see),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|part| parts(part, see)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Whether a member's value is no schema.
+pub(crate) fn is_value(key: &str) -> bool {
+    VALUES.contains(&key)
+}
+
+/// Whether a member's value names schemas.
+pub(crate) fn is_named(key: &str) -> bool {
+    NAMED.contains(&key) || key == "dependencies"
 }

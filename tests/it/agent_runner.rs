@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use gateway::domain::run::{FailureKind, RunEvent};
@@ -13,6 +13,7 @@ use gateway::provider::request::{Access, OutputForm, Session};
 use gateway::state::fs::OwnerDir;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::support::eventually::PATIENCE;
@@ -291,6 +292,27 @@ async fn an_answer_is_held_against_its_schema() {
     let mut turn = bench.turn(prose);
     turn.request.output = OutputForm::Json { schema: None };
     assert_eq!(text(&bench.run(&turn).await.0), "see {x}");
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_long_to_judge_stops_nothing_else() {
+    let slow = Arc::new(Barrier::new(2));
+    let bench = Bench::new(FakeDriver {
+        slow: Some(Arc::clone(&slow)),
+        ..FakeDriver::default()
+    });
+    let mut turn = bench.turn(r#"echo '{"answer":"{\"a\":1}"}'"#);
+    turn.request.output = OutputForm::Json {
+        schema: Some(json!({"needs": "a"})),
+    };
+    let meanwhile = async {
+        for _end_of_the_check in 0..2 {
+            let slow = Arc::clone(&slow);
+            spawn_blocking(move || slow.wait()).await.unwrap();
+        }
+    };
+    let ((report, _), ()) = tokio::join!(bench.run(&turn), meanwhile);
+    assert_eq!(report.answer.unwrap().structured, Some(json!({"a": 1})));
 }
 
 #[tokio::test]

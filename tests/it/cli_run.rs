@@ -437,6 +437,7 @@ async fn a_run_that_nobody_takes_is_taken_back_whole() {
 async fn what_cannot_be_sent_is_refused_before_a_row_is_written() {
     let stage = Stage::new().await;
     std::fs::write(stage.home.path().join("bad.json"), "[1]").unwrap();
+    std::fs::write(stage.home.path().join("odd.json"), r#"{"type": "odd"}"#).unwrap();
     let long = "x".repeat(10_000_001);
     for (args, input, part) in [
         (&["run", "-"][..], "a\0b", "NUL"),
@@ -447,6 +448,7 @@ async fn what_cannot_be_sent_is_refused_before_a_row_is_written() {
             "Claude takes at most 10000000",
         ),
         (&["run", "--schema", "bad.json", "x"], "", "no JSON object"),
+        (&["run", "--schema", "odd.json", "x"], "", "not valid: at /type"),
         (&["run", "--timeout", "5h", "x"], "", "4h"),
         (&["run", "--sesion", "x"], "", "--session"),
     ] {

@@ -72,6 +72,26 @@ async fn events_whose_numbers_are_always_taken_are_counted() {
 }
 
 #[tokio::test]
+async fn more_time_than_there_is_is_cut_and_said_to_be() {
+    let stage = Stage::new().await;
+    let daemon = stage.start().await;
+    let subagent = json!({
+        "team_id": stage.host.paired.team_id, "gateway_id": stage.host.paired.gateway_id,
+        "input": {"prompt": "one"}, "metadata": {}, "config": {"timeout_ms": 1e12},
+    });
+    let subagent = stage.older.subagent(subagent).await;
+    stage.turn(json!({"subagent_id": subagent})).await;
+    let run = stage.older.runs_of(&subagent).await.remove(0);
+    assert_eq!(
+        (&run["metadata"]["timeout_ms"], &run["metadata"]["timeout_clamped"]),
+        (&json!(14_400_000), &json!(true))
+    );
+    let command = run["metadata"]["command"].as_str().unwrap();
+    assert!(command.contains("model_reasoning_effort=\"high\""), "{command}");
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
 async fn full_control_that_the_program_does_not_know_is_written_down_as_denied() {
     let stage = Stage::new().await;
     stage.sign("meek");

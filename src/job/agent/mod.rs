@@ -148,7 +148,8 @@ impl Agents {
             spent: Spent::default(),
         };
         if let OutputForm::Json { schema: Some(schema) } = &turn.request.output {
-            match self.0.driver.schema(schema) {
+            let (driver, schema) = (Arc::clone(&self.0.driver), schema.clone());
+            match answer::aside(move || driver.schema(&schema)).await {
                 Ok(check) => run.check = Some(check),
                 Err(failure) => return run.report(Attempt::without_process(How::Refused, failure)),
             }
@@ -254,11 +255,11 @@ impl Run<'_> {
         };
         let mut attempt = start.run(observer).await;
         let got = attempt.end.session_id.clone();
-        attempt.end.answer = attempt
-            .end
-            .answer
-            .and_then(|answer| answer::checked(answer, &self.request, self.check.as_ref()))
-            .and_then(|answer| answer::same_session(&self.request.session, got.as_deref()).map(|()| answer));
+        attempt.end.answer = match attempt.end.answer {
+            Ok(answer) => answer::checked(answer, &self.request, self.check.as_ref()).await,
+            Err(failure) => Err(failure),
+        }
+        .and_then(|answer| answer::same_session(&self.request.session, got.as_deref()).map(|()| answer));
         let began = match self.request.session {
             Session::Ephemeral => None,
             Session::New(_) => Some(Began::Now),

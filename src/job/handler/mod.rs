@@ -9,6 +9,7 @@ pub mod shell_exec;
 pub mod shell_session;
 mod subagent_cancel;
 mod subagent_run;
+mod time_limit;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -1,11 +1,10 @@
 //! The payload of a `model_run` job.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::domain::job::{Job, JobOutcome};
 use crate::domain::limits::{MODEL_RUN_DEFAULT_TIMEOUT, MODEL_RUN_MAX_TIMEOUT, MODEL_RUN_MIN_TIMEOUT};
+use crate::job::handler::time_limit::TimeLimit;
 use crate::provider::ProviderId;
 use crate::provider::capability::{is_healthy, is_ready, json_mode};
 use crate::provider::document::Picture;
@@ -24,14 +23,6 @@ pub(super) struct Request {
     pub(super) append_system_prompt: Option<String>,
     pub(super) effort: Option<Effort>,
     pub(super) limit: TimeLimit,
-}
-
-/// How long the run may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TimeLimit {
-    pub(super) value: Duration,
-    /// The payload asked for less or more than there is.
-    pub(super) clamped: bool,
 }
 
 impl Request {
@@ -63,7 +54,7 @@ impl Request {
             output,
             append_system_prompt: text("append_system_prompt").map(str::to_owned),
             effort: text("reasoning_effort").and_then(Effort::from_wire),
-            limit: TimeLimit::read(job.payload.get("timeout_ms")),
+            limit: limit(job.payload.get("timeout_ms")),
         })
     }
 
@@ -115,27 +106,17 @@ fn for_json(picture: &Picture) -> ProviderId {
     best.0
 }
 
-impl TimeLimit {
-    /// A number above zero, clamped; anything else is the default.
-    fn read(value: Option<&Value>) -> Self {
-        let asked = value.and_then(Value::as_f64).filter(|asked| *asked > 0.0);
-        let Some(asked) = asked else {
-            return Self {
-                value: MODEL_RUN_DEFAULT_TIMEOUT,
-                clamped: false,
-            };
-        };
-        let exact = Duration::try_from_secs_f64(asked / 1000.0).unwrap_or(Duration::MAX);
-        let value = exact.clamp(MODEL_RUN_MIN_TIMEOUT, MODEL_RUN_MAX_TIMEOUT);
-        Self {
-            value,
-            clamped: value != exact,
-        }
-    }
+/// A number above zero, clamped; anything else is the default.
+fn limit(value: Option<&Value>) -> TimeLimit {
+    let asked = value.and_then(Value::as_f64);
+    let bounds = MODEL_RUN_MIN_TIMEOUT..=MODEL_RUN_MAX_TIMEOUT;
+    TimeLimit::of(asked, MODEL_RUN_DEFAULT_TIMEOUT, bounds)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jiff::Timestamp;
     use serde_json::json;
 
@@ -277,7 +258,7 @@ mod tests {
             (json!(3_000_000_000_u64), 1_800_000, true),
             (json!(1e300), 1_800_000, true),
         ] {
-            let limit = TimeLimit::read(Some(&value));
+            let limit = limit(Some(&value));
             assert_eq!((limit.value.as_millis(), limit.clamped), (millis, clamped), "{value}");
         }
     }

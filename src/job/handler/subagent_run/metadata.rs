@@ -57,6 +57,7 @@ pub(super) fn of_end(
 ) -> Map<String, Value> {
     let cancelled = status == JobStatus::Cancelled;
     let process = report.process.as_ref();
+    let limit = Config(&target.config).limit();
     let mut patch = report.metadata.clone();
     patch.extend(of_start(target));
     patch.extend(object(json!({
@@ -70,6 +71,8 @@ pub(super) fn of_end(
         "exit_code": process.and_then(|process| process.exit_code),
         "signal": process.and_then(|process| process.signal),
         "duration_ms": millis(report.duration),
+        "timeout_ms": millis(limit.value),
+        "timeout_clamped": limit.clamped,
         "timed_out": report.how.is_deadline(),
         "stdout_truncated": matches!(report.how, How::TooMuch(_)),
         "stderr_truncated": process.is_some_and(|process| process.stderr.truncated),

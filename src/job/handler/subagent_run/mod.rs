@@ -29,10 +29,11 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, Limits, Observer, Report, Turn};
 use crate::job::handler::active::RunStop;
-use crate::job::handler::agents::{equip, found, unusable, verdict, withheld};
+use crate::job::handler::agents::{Root, equip, found, unusable, verdict, withheld};
 use crate::job::handler::subagent_cancel::requested;
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::identity::ProcessIdentity;
+use crate::provider::ProviderId;
 use crate::provider::capability::{Features, Finding};
 use crate::provider::health::Witness;
 
@@ -191,16 +192,16 @@ async fn is_ours(target: &Target, cx: &Context, life: &JobLife) -> Result<bool, 
     Err(busy.because("Another subagent run is already active"))
 }
 
-/// Whether the agent may do everything; what its program cannot grant is denied.
-fn elevated(target: &mut Target, features: &Features) -> Result<bool, String> {
-    if target.full_control != FullControl::Granted {
+/// Whether the agent may do everything; what its program cannot grant, or not for this account, is denied.
+fn elevated(control: &mut FullControl, provider: ProviderId, features: &Features, root: Root) -> Result<bool, String> {
+    if *control != FullControl::Granted {
         return Ok(false);
     }
-    let Some(lacking) = features.lacks_elevation(target.provider) else {
+    let Some(why) = features.lacks_elevation(provider).or_else(|| root.bars(provider)) else {
         return Ok(true);
     };
-    target.full_control = FullControl::Denied(lacking.to_owned());
-    Err(lacking.to_owned())
+    *control = FullControl::Denied(why.to_owned());
+    Err(why.to_owned())
 }
 
 /// What the agent is to do, or why it may not.
@@ -209,11 +210,16 @@ async fn turn(target: &mut Target, job: &Job, cx: &Context, finding: Finding) ->
         return Err(why.clone());
     }
     let version = finding.version.map_err(|why| unusable(target.provider, &why))?;
-    let full = elevated(target, &finding.features)?;
+    let equipment = equip(cx, target.provider)?;
+    let full = elevated(
+        &mut target.full_control,
+        target.provider,
+        &finding.features,
+        equipment.root,
+    )?;
     let config = Config(&target.config);
     let resume = config.resume();
     let session = target.notes.metadata.get("session_id").and_then(Value::as_str);
-    let equipment = equip(cx, target.provider)?;
     let place = cx
         .workspaces
         .place(target.subagent_id.as_str(), config.cwd().as_deref());
@@ -257,7 +263,7 @@ async fn turn(target: &mut Target, job: &Job, cx: &Context, finding: Finding) ->
         cwd: Some(cwd),
         env: equipment.env,
         mark: job.id.to_string(),
-        limits: Limits::within(config.timeout()),
+        limits: Limits::within(config.limit().value),
         retry: Retry::default(),
     })
 }
@@ -313,4 +319,30 @@ fn stopped(run: &RunStop, life: &JobLife) -> Option<Stopped> {
         StopReason::Cancelled => Stopped::Cancelled("Cancelled".to_owned()),
         StopReason::Shutdown(why) => Stopped::Shutdown(why.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_denied_at_the_last_moment_is_not_written_down_as_granted() {
+        let features = Features::read(ProviderId::ClaudeCode, Some("--permission-mode"), None);
+        let ask = |is_root, allowed| {
+            let mut control = FullControl::Granted;
+            let full = elevated(
+                &mut control,
+                ProviderId::ClaudeCode,
+                &features,
+                Root { is_root, allowed },
+            );
+            (full, control)
+        };
+        assert_eq!(ask(true, true), (Ok(true), FullControl::Granted));
+        assert_eq!(ask(false, false), (Ok(true), FullControl::Granted));
+        let (full, control) = ask(true, false);
+        let why = full.unwrap_err();
+        assert!(why.ends_with("--allow-root"), "{why}");
+        assert_eq!(control, FullControl::Denied(why));
+    }
 }
