@@ -157,6 +157,18 @@ fn the_models_of_a_resumed_session_are_counted_by_run() {
 }
 
 #[test]
+fn the_models_of_several_results_are_added() {
+    let result = |own: u64, all: u64| {
+        let used = |tokens: u64| json!({"opus": {"inputTokens": tokens, "contextWindow": 1_000, "costBasis": "list"}});
+        json!({"type": "result", "subtype": "success", "is_error": false, "result": "x",
+            "modelUsage": used(all), "model_usage_since_last_result": used(own)})
+    };
+    let run = invented(&[result(200, 900), result(50, 950)]);
+    let own = json!({"opus": {"inputTokens": 250, "contextWindow": 1_000, "costBasis": "list"}});
+    assert_eq!(run.end.metadata["model_usage"], own);
+}
+
+#[test]
 fn the_cost_is_of_the_run_or_flagged() {
     let cost = |name| {
         let end = replayed(name).end;
