@@ -194,6 +194,21 @@ fn a_run_with_two_results_is_one_run() {
     assert!(run.end.tool_ran);
 }
 
+/// No reader takes such a number, or so many levels.
+#[test]
+fn a_last_word_with_odd_json_in_it_is_heard() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let line = format!(
+        r#"{{"type":"result","subtype":"success","is_error":false,"result":"x","total_cost_usd":1e400,"deep":{deep}}}"#
+    );
+    let run = replay(
+        line.as_bytes(),
+        &End::default(),
+        reader(&request("x"), "2.1.329", Format::JsonLines),
+    );
+    assert_eq!((run.outcome(), run.end.cost_usd), (Ok("x"), None));
+}
+
 /// Trap 5: an answer from another session is none.
 #[test]
 fn another_session_is_a_failure() {
