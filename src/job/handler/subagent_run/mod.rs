@@ -255,6 +255,7 @@ async fn turn(target: &mut Target, job: &Job, cx: &Context, finding: Finding) ->
     }
     equipment.check(target.provider, &target.prompt, &cwd)?;
     let ask = Ask {
+        provider: target.provider,
         prompt: &target.prompt,
         resume: resume.as_deref().or(session),
         full,
