@@ -14,8 +14,8 @@ pub fn sum(before: Option<Value>, now: Option<Value>) -> Option<Value> {
     }
 }
 
-/// Number by number; of anything else the later one stands.
-fn add(sum: &mut Value, now: Value) {
+/// Adds number to number; of anything else the later one stands.
+pub fn add(sum: &mut Value, now: Value) {
     match (sum, now) {
         (_, Value::Null) => {}
         (Value::Object(sum), Value::Object(now)) => {

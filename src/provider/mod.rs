@@ -41,6 +41,7 @@ pub mod rhythm;
 pub mod schema;
 mod schema_bounds;
 mod steps;
+mod tame;
 pub mod transcript;
 pub(crate) mod trouble;
 pub mod version;

@@ -10,7 +10,11 @@ pub(crate) struct Usage {
     tokens: Option<Value>,
     own_cost: Option<f64>,
     total_cost: Option<f64>,
+    models: Option<Map<String, Value>>,
 }
+
+/// Numbers of a model that are no counts.
+const SIZES: &[&str] = &["contextWindow", "maxOutputTokens"];
 
 impl Usage {
     /// Adds one `result`.
@@ -24,7 +28,26 @@ impl Usage {
         if let Some(models) = result.get("model_usage_since_last_result").and_then(Value::as_object) {
             let costs = models.values().filter_map(|model| model.get("costUSD")?.as_f64());
             self.own_cost = Some(self.own_cost.unwrap_or(0.0) + costs.sum::<f64>());
+            self.add_models(models);
         }
+    }
+
+    fn add_models(&mut self, more: &Map<String, Value>) {
+        let models = self.models.get_or_insert_default();
+        for (name, model) in more {
+            let sum = models.entry(name.as_str()).or_insert(Value::Null);
+            usage::add(sum, model.clone());
+            for size in SIZES {
+                if let (Some(sum), Some(size)) = (sum.get_mut(*size), model.get(*size)) {
+                    sum.clone_from(size);
+                }
+            }
+        }
+    }
+
+    /// What each model did in this run, where the CLI tells it apart from the session.
+    pub(crate) const fn models(&self) -> Option<&Map<String, Value>> {
+        self.models.as_ref()
     }
 
     /// Tokens of this run.

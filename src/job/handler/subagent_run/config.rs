@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::domain::text::trimmed;
 use crate::job::handler::agents::Root;
 use crate::job::handler::time_limit::TimeLimit;
+use crate::provider::ProviderId;
 use crate::provider::request::{Access, DEFAULT_MODEL, Effort, Extras, OutputForm, RunRequest, Session, ToolLists};
 
 /// A turn gets this much time when nothing else is said, and no more or less than that.
@@ -25,6 +26,7 @@ pub(super) struct Config<'a>(pub(super) &'a Map<String, Value>);
 /// What the turn is, apart from its configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Ask<'a> {
+    pub(super) provider: ProviderId,
     pub(super) prompt: &'a str,
     /// Session of an earlier turn.
     pub(super) resume: Option<&'a str>,
@@ -84,7 +86,7 @@ impl Config<'_> {
             output: self.output(),
             system_prompt: self.text("system_prompt"),
             append_system_prompt: append,
-            effort: Some(self.effort()),
+            effort: self.effort(ask.provider),
             access: if ask.full { Access::Full } else { Access::Restricted },
             session: self.session(ask.resume),
             tools: ToolLists {
@@ -117,9 +119,14 @@ impl Config<'_> {
         }
     }
 
-    fn effort(self) -> Effort {
+    /// The wire has a default for Codex alone.
+    fn effort(self, provider: ProviderId) -> Option<Effort> {
         let named = self.text("reasoning_effort");
-        named.as_deref().and_then(Effort::from_wire).unwrap_or(Effort::High)
+        let named = named.as_deref().and_then(Effort::from_wire);
+        match provider {
+            ProviderId::Codex => named.or(Some(Effort::High)),
+            ProviderId::ClaudeCode | ProviderId::Gemini => named,
+        }
     }
 
     fn session(self, resume: Option<&str>) -> Session {
@@ -165,6 +172,7 @@ mod tests {
 
     fn request(config: &Value, full: bool) -> RunRequest {
         let ask = Ask {
+            provider: ProviderId::Codex,
             prompt: "p",
             resume: None,
             full,
@@ -197,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_thinks_hard_unless_told_otherwise() {
+    fn codex_thinks_hard_unless_told_otherwise() {
         for (config, effort) in [
             (json!({}), Effort::High),
             (json!({"reasoning_effort": "odd"}), Effort::High),
@@ -205,6 +213,7 @@ mod tests {
         ] {
             assert_eq!(request(&config, false).effort, Some(effort), "{config}");
         }
+        assert_eq!(Config(&Map::new()).effort(ProviderId::ClaudeCode), None);
     }
 
     #[test]

@@ -80,6 +80,7 @@ fn request(target: &Target, full: bool, root: Root) -> RunRequest {
     let named = config.resume();
     let earlier = target.notes.metadata.get("session_id").and_then(Value::as_str);
     config.request(&Ask {
+        provider: target.provider,
         prompt: &target.prompt,
         resume: named.as_deref().or(earlier),
         full,
