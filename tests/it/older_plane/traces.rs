@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::older_plane::Stage;
+use super::Stage;
 
 #[tokio::test]
 async fn a_turn_in_another_session_leaves_the_next_one_the_right_one() {
