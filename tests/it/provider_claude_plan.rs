@@ -1,7 +1,5 @@
 //! How runs of Claude Code are started.
 
-use std::fmt::Write as _;
-
 use gateway::domain::run::{FailureKind, RunFailure};
 use gateway::provider::ProviderId;
 use gateway::provider::claude::plan;
@@ -9,7 +7,7 @@ use gateway::provider::plan::{Cli, Format, Plan};
 use gateway::provider::request::{Access, Effort, OutputForm, RunRequest, Session};
 use serde_json::{Value, json};
 
-use crate::support::replay::{describe_plan, features, request};
+use crate::support::replay::{describe_plans, features, request};
 
 /// What `claude --help` of 2.1.197 names, as far as plans ask for it.
 const OLD: &str = "--output-format --input-format stream-json --verbose --include-partial-messages --model --tools \
@@ -120,11 +118,7 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
 }
 
 fn described(help: &str) -> String {
-    let describe = |mut text: String, (name, request): &(&str, RunRequest)| {
-        writeln!(text, "{name}\n{}", describe_plan(&planned(request, help))).unwrap();
-        text
-    };
-    cases().iter().fold(String::new(), describe)
+    describe_plans(&cases(), "", |request| planned(request, help))
 }
 
 #[test]

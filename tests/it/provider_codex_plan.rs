@@ -1,6 +1,5 @@
 //! How turns of Codex are started.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use gateway::domain::prompt::CODEX_PROMPT;
@@ -12,7 +11,7 @@ use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, Effort, OutputForm, RunRequest, Session};
 use serde_json::json;
 
-use crate::support::replay::{Recordings, describe_plan, features, request, with};
+use crate::support::replay::{Recordings, describe_plans, features, request, with};
 
 /// What `codex exec --help` of 0.169.0 names, as far as plans ask for it.
 const HELP: &str = "Commands:\n  resume  Resume a previous session\nOptions:\n  -c, --config <key=value>\n  --model\n  \
@@ -88,19 +87,9 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
 
 #[test]
 fn plans_are_as_written_down() {
-    let mut text = String::new();
-    for (name, request) in cases() {
-        writeln!(text, "{name}\n{}", describe_plan(&planned(&request, HELP, VERSION))).unwrap();
-    }
-    for (name, request) in cases() {
-        writeln!(
-            text,
-            "{name}, old version\n{}",
-            describe_plan(&planned(&request, HELP, "codex-cli 0.46.0"))
-        )
-        .unwrap();
-    }
-    insta::assert_snapshot!("codex_plans", text);
+    let of = |note, version| describe_plans(&cases(), note, |request| planned(request, HELP, version));
+    let both = of("", VERSION) + &of(", old version", "codex-cli 0.46.0");
+    insta::assert_snapshot!("codex_plans", both);
 }
 
 /// The words above are those of the real help.

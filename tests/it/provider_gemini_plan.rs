@@ -1,7 +1,5 @@
 //! How turns of Gemini CLI are started.
 
-use std::fmt::Write as _;
-
 use gateway::domain::prompt::GEMINI_PROMPT;
 use gateway::domain::run::{FailureKind, RunFailure};
 use gateway::provider::ProviderId;
@@ -11,7 +9,7 @@ use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, OutputForm, RunRequest, Session};
 use serde_json::json;
 
-use crate::support::replay::{Recordings, describe_plan, features, request, with};
+use crate::support::replay::{Recordings, describe_plans, features, request, with};
 
 /// What `gemini --help` of 0.61.0 names, as far as plans ask for it.
 const HELP: &str = "  --model\n  --skip-trust\n  --sandbox\n  --yolo\n  --approval-mode [choices: \"default\", \
@@ -94,19 +92,9 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
 
 #[test]
 fn plans_are_as_written_down() {
-    let mut text = String::new();
-    for (name, request) in cases() {
-        writeln!(text, "{name}\n{}", describe_plan(&planned(&request, HELP))).unwrap();
-    }
-    for (name, request) in cases() {
-        writeln!(
-            text,
-            "{name}, old version\n{}",
-            describe_plan(&planned(&request, OLD_HELP))
-        )
-        .unwrap();
-    }
-    insta::assert_snapshot!("gemini_plans", text);
+    let of = |note, help| describe_plans(&cases(), note, |request| planned(request, help));
+    let both = of("", HELP) + &of(", old version", OLD_HELP);
+    insta::assert_snapshot!("gemini_plans", both);
 }
 
 /// The words above are those of the real help.

@@ -3,9 +3,9 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, BufReader};
 
-use super::{Stage, ended, partial};
+use super::{Stage, ended, next_line, partial};
 use crate::support::eventually::PATIENCE;
 use crate::support::home::Home;
 
@@ -36,11 +36,7 @@ async fn an_interrupt_cancels_and_waits_for_the_end() {
     let turn = stage.take("subagent_run").await;
     turn.events(1, &[partial("working\n")]).await;
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    tokio::time::timeout(PATIENCE, stdout.read_line(&mut line))
-        .await
-        .unwrap()
-        .unwrap();
+    next_line(&mut stdout).await;
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
     kill(pid, Signal::SIGINT).unwrap();
     let cancel = stage.take("subagent_cancel").await;

@@ -6,8 +6,8 @@ mod shown;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::home::{Done, Home};
@@ -170,6 +170,14 @@ impl Turn<'_> {
 async fn ended(child: Child) -> Done {
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
     Done::from(output.expect("the command ends").unwrap())
+}
+
+/// The next line that a command says, while it goes on.
+async fn next_line(stdout: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    let read = tokio::time::timeout(PATIENCE, stdout.read_line(&mut line)).await;
+    read.expect("a line comes").unwrap();
+    line
 }
 
 fn partial(text: &str) -> (&'static str, Value) {

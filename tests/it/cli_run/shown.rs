@@ -1,10 +1,9 @@
 //! What a run shows while it goes on, and in the end.
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, BufReader};
 
-use super::{Stage, ended, figures, message, partial};
-use crate::support::eventually::PATIENCE;
+use super::{Stage, ended, figures, message, next_line, partial};
 
 #[tokio::test]
 async fn text_comes_as_it_is_said_and_only_once() {
@@ -19,11 +18,7 @@ async fn text_comes_as_it_is_said_and_only_once() {
     turn.events(1, &[("run_started", json!({})), partial("Hel"), partial("lo\n")])
         .await;
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    tokio::time::timeout(PATIENCE, stdout.read_line(&mut line))
-        .await
-        .unwrap()
-        .unwrap();
+    let mut line = next_line(&mut stdout).await;
     assert_eq!(line, "Hello\n", "it is shown while the run goes on");
     let call = json!({"tool_name": "Bash", "tool_use_id": "t", "tool_input": {"command": "ls\n-l"}, "summary": null});
     let result = json!({"tool_use_id": "t", "tool_name": "Bash", "content": "one\ntwo\nthree", "is_error": false});

@@ -120,8 +120,21 @@ pub(crate) fn features(provider: ProviderId, help: &str) -> Features {
     Features::read(provider, Some(help), None)
 }
 
-/// A start as text, for a snapshot: arguments in a row, then what they lead to.
-pub(crate) fn describe_plan(plan: &Result<Plan, RunFailure>) -> String {
+/// Starts as text, for a snapshot; the note stands behind the name of each.
+pub(crate) fn describe_plans(
+    cases: &[(&str, RunRequest)],
+    note: &str,
+    plan: impl Fn(&RunRequest) -> Result<Plan, RunFailure>,
+) -> String {
+    let mut text = String::new();
+    for (name, request) in cases {
+        writeln!(text, "{name}{note}\n{}", describe_plan(&plan(request))).unwrap();
+    }
+    text
+}
+
+/// Arguments in a row, then what they lead to.
+fn describe_plan(plan: &Result<Plan, RunFailure>) -> String {
     let plan = match plan {
         Ok(plan) => plan,
         Err(failure) => return format!("  ! {} {}\n", failure.kind.code(), failure.message),
