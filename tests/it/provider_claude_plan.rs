@@ -141,7 +141,13 @@ fn every_start_of_a_cli_that_is_not_known() {
 #[test]
 fn each_missing_flag_that_restricts_is_a_refusal() {
     let forbidding = with(Access::Restricted, |r| r.tools.disallowed = vec!["WebFetch".to_owned()]);
-    for flag in ["--tools", "--permission-mode", "--setting-sources", "--disallowedTools"] {
+    for flag in [
+        "--tools",
+        "--permission-mode",
+        "--setting-sources",
+        "--strict-mcp-config",
+        "--disallowedTools",
+    ] {
         let failure = planned(&forbidding, &OLD.replace(flag, "")).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Request);
         assert!(failure.message.contains(flag), "{}", failure.message);

@@ -115,6 +115,9 @@ fn a_gemini_that_cannot_be_restricted_is_not_started() {
             assert_eq!(kind, FailureKind::Request);
             assert!(message.contains("(0.61.0) has no --approval-mode plan"), "{message}");
         }
+        let open = HELP.replace("--allowed-mcp-server-names", "");
+        let (_, message) = refused(&asked, &open);
+        assert!(message.contains("has no --allowed-mcp-server-names"), "{message}");
     }
     let full = RunRequest {
         access: Access::Full,

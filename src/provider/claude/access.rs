@@ -18,6 +18,7 @@ const RESTRICTING: &[(&str, &str)] = &[
     ("toolsFlag", "--tools"),
     ("permissionModeFlag", "--permission-mode"),
     ("settingSourcesFlag", "--setting-sources"),
+    ("strictMcpConfigFlag", "--strict-mcp-config"),
 ];
 
 /// How the request's access is told to the CLI.

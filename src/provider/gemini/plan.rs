@@ -155,7 +155,10 @@ impl Draft<'_> {
             self.push(["--extensions", "none"]);
         }
         // The owner's MCP servers are for what may do everything: no sandbox confines their tools.
-        if self.request.access != Access::Full && self.cli.features.offers(quirks::SERVERS) {
+        if self.request.access != Access::Full {
+            if !self.cli.features.offers(quirks::SERVERS) {
+                return self.too_old("--allowed-mcp-server-names to keep its owner's MCP servers away with");
+            }
             self.push([quirks::SERVERS, quirks::NO_SERVER]);
         }
         // The directory was allowed by the owner, or is ours; without a word it would be asked about.
