@@ -1,9 +1,9 @@
-//! How long an agent may work: what its job asked for, kept within bounds, and whether that changed it.
+//! How long a job may work: what it asked for, kept within bounds, and whether that changed it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Time for an agent's whole work.
+/// Time for the whole work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TimeLimit {
     pub(super) value: Duration,
