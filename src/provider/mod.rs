@@ -40,6 +40,7 @@ pub mod request;
 pub mod rhythm;
 pub mod schema;
 mod schema_bounds;
+mod schema_parts;
 mod steps;
 mod tame;
 pub mod transcript;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::provider::steps;
+use crate::provider::schema_parts;
 
 /// Patterns of one schema: each is compiled to a program of its own, in up to some milliseconds.
 const MOST_PATTERNS: usize = 200;
@@ -15,7 +15,7 @@ const REFERENCES: &[&str] = &["$ref", "$dynamicRef", "$recursiveRef"];
 pub(crate) fn check(schema: &Value) -> Result<(), String> {
     let mut patterns = 0;
     let mut odd = None;
-    steps::parts(schema, &mut |part| {
+    schema_parts::parts(schema, &mut |part| {
         let named = part.get("patternProperties").and_then(Value::as_object);
         patterns += usize::from(part.contains_key("pattern")) + named.map_or(0, Map::len);
         let mut references = REFERENCES.iter().filter_map(|name| part.get(*name)?.as_str());
@@ -43,8 +43,8 @@ fn is_value(reference: &str) -> bool {
     let mut is_name = false;
     decoded(pointer).split('/').any(|segment| {
         let key = segment.replace("~1", "/").replace("~0", "~");
-        let value = !is_name && steps::is_value(&key);
-        is_name = !is_name && steps::is_named(&key);
+        let value = !is_name && schema_parts::is_value(&key);
+        is_name = !is_name && schema_parts::is_named(&key);
         value
     })
 }

@@ -10,19 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jsonschema::{Keyword, ValidationError, ValidationOptions};
 use serde_json::{Map, Value};
 
+use crate::provider::schema_parts::{is_named, is_value};
+
 /// Parts of a schema that may be held against parts of one answer: some seconds of work at the very most.
 const MOST_STEPS: u64 = 2_000_000;
 const KEYWORD: &str = "x-gateway-step";
-/// Members whose value names schemas.
-const NAMED: &[&str] = &[
-    "properties",
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-];
-/// Members whose value is no schema and means something.
-const VALUES: &[&str] = &["enum", "const", "required", "dependentRequired", "$vocabulary"];
 
 /// How many steps are left.
 #[derive(Debug, Clone, Default)]
@@ -100,31 +92,4 @@ fn member(key: &str, value: &Value) -> Value {
                 .collect()
         },
     )
-}
-
-/// Shows every part of a schema that counts.
-pub(crate) fn parts(schema: &Value, see: &mut impl FnMut(&Map<String, Value>)) {
-    match schema {
-        Value::Object(members) => {
-            see(members);
-            for (key, value) in members.iter().filter(|(key, _)| !is_value(key)) {
-                match value.as_object().filter(|_| is_named(key)) {
-                    Some(named) => named.values().for_each(|part| parts(part, see)),
-                    None => parts(value, see),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|part| parts(part, see)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// Whether a member's value is no schema.
-pub(crate) fn is_value(key: &str) -> bool {
-    VALUES.contains(&key)
-}
-
-/// Whether a member's value names schemas.
-pub(crate) fn is_named(key: &str) -> bool {
-    NAMED.contains(&key) || key == "dependencies"
 }
