@@ -38,7 +38,7 @@ pub(super) async fn accept(
 ) -> Result<(), Refused> {
     let asked = sequence(input);
     let row = ask(life, || cx.runs.run(&target.run_id)).await;
-    let unread = |error| Refused::fail("Failed to load accepted subagent run", target.about()).because(error);
+    let unread = |error| Refused::fail("Failed to load accepted subagent run", target.about()).because(&error);
     match (row.map_err(unread)?, asked) {
         (Some(row), asked) => {
             target.sequence = verified(target, &row, asked)?;
@@ -61,7 +61,7 @@ fn verified(target: &Target, row: &Value, asked: Option<i64>) -> Result<i64, Ref
     if status != "running" {
         let extra = [vec![("run_status", Value::from(status))], target.about()].concat();
         let ended = Refused::orphan("Accepted subagent run is no longer active", extra);
-        return Err(ended.because(format!("Accepted subagent run is {status}")));
+        return Err(ended.because(&format!("Accepted subagent run is {status}")));
     }
     let is_same = word("prompt").map(str::trim) == Some(target.prompt.as_str())
         && word("subagent_id") == Some(target.subagent_id.as_str())

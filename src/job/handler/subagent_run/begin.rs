@@ -23,7 +23,7 @@ pub(super) async fn begin(target: &mut Target, cx: &Context, life: &JobLife) -> 
             let about = (&target.run_id, &target.subagent_id);
             cx.runs.begin_run(about.0, about.1, target.started_at, (seen, &patch))
         });
-        let unsure = |error| Refused::fail(changed, target.about()).because(error);
+        let unsure = |error| Refused::fail(changed, target.about()).because(&error);
         if !began.await.map_err(unsure)? {
             return Err(Refused::skip(changed, target.about()));
         }
@@ -36,7 +36,7 @@ pub(super) async fn begin(target: &mut Target, cx: &Context, life: &JobLife) -> 
     });
     let began = began
         .await
-        .map_err(|error| Refused::fail("Failed to mark subagent as running", target.about()).because(error))?;
+        .map_err(|error| Refused::fail("Failed to mark subagent as running", target.about()).because(&error))?;
     if began {
         return Ok(());
     }
@@ -61,7 +61,7 @@ pub(super) async fn written(target: &mut Target, cx: &Context, life: &JobLife) -
                 let stray = Refused::orphan("Rejected unaccepted subagent job", target.about());
                 return Err(stray.because("Gateway job has no atomically accepted subagent run"));
             }
-            Err(error) => return Err(Refused::fail(NOT_CREATED, target.about()).because(error)),
+            Err(error) => return Err(Refused::fail(NOT_CREATED, target.about()).because(&error)),
         }
     }
     Err(Refused::fail(NOT_CREATED, target.about()))
@@ -87,7 +87,7 @@ fn row(target: &Target, cx: &Context) -> Value {
 async fn is_ours(target: &Target, cx: &Context, life: &JobLife) -> Result<bool, Refused> {
     let active = ask(life, || cx.runs.active_run(&target.subagent_id)).await;
     let message = "Failed to resolve conflicting subagent run after insert conflict";
-    let active = active.map_err(|error| Refused::fail(message, target.about()).because(error))?;
+    let active = active.map_err(|error| Refused::fail(message, target.about()).because(&error))?;
     let Some(id) = active.and_then(|row| Some(row.get("id")?.as_str()?.to_owned())) else {
         return Ok(false);
     };

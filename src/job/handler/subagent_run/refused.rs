@@ -49,7 +49,7 @@ impl Refused {
     }
 
     /// The same, with another error than the message.
-    pub(super) fn because(self, error: impl ToString) -> Self {
+    pub(super) fn because(self, error: &(impl ToString + ?Sized)) -> Self {
         Self {
             error: error.to_string(),
             ..self

@@ -131,7 +131,7 @@ async fn subagent(id: &SubagentId, cx: &Context, life: &JobLife) -> Result<Value
     match ask(life, || cx.runs.subagent(id)).await {
         Ok(Some(row)) => Ok(row),
         Ok(None) => Err(Refused::skip("Subagent not found", extra)),
-        Err(error) => Err(Refused::fail("Subagent not found", extra).because(error)),
+        Err(error) => Err(Refused::fail("Subagent not found", extra).because(&error)),
     }
 }
 
@@ -180,7 +180,7 @@ async fn belongs_here(
 fn provider_of(kind: &str) -> Result<ProviderId, Refused> {
     ProviderId::of_subagent_type(kind).ok_or_else(|| {
         let about = vec![("subagent_type", Value::from(kind))];
-        Refused::fail("Unsupported subagent type", about).because(format!("Unsupported subagent type: {kind}"))
+        Refused::fail("Unsupported subagent type", about).because(&format!("Unsupported subagent type: {kind}"))
     })
 }
 
