@@ -217,7 +217,7 @@ fn another_session_is_a_failure() {
     let other = replayed_for("text", &request);
     let why = format!("Claude answered in session {SESSION} instead of 33333333-3333-4333-8333-333333333333");
     assert_eq!(other.outcome(), Err((FailureKind::Session, why.as_str())));
-    assert_eq!(kind("unknown_session"), FailureKind::Session);
+    assert_eq!(kind("unknown_session"), FailureKind::NoSession);
 
     request.session = Session::Resume(SESSION.to_uppercase());
     assert!(

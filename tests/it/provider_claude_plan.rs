@@ -273,8 +273,8 @@ fn limits_are_named() {
 #[test]
 fn values_cannot_become_options() {
     let id = |id: &str| with(Access::Restricted, |r| r.session = Session::Resume(id.to_owned()));
-    assert_eq!(refused(&id("--help")).0, FailureKind::Session);
-    assert_eq!(refused(&id("my session")).0, FailureKind::Session);
+    assert_eq!(refused(&id("--help")).0, FailureKind::NoSession);
+    assert_eq!(refused(&id("my session")).0, FailureKind::NoSession);
     for asked in [
         with(Access::Restricted, |r| r.tools.allowed = vec!["--add-dir=/".to_owned()]),
         with(Access::Restricted, |r| r.tools.disallowed = vec!["-p".to_owned()]),

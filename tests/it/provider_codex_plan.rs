@@ -141,7 +141,7 @@ fn only_a_session_id_is_resumed_and_only_where_codex_can() {
         ..request("x")
     };
     for id in ["not-a-uuid", "--last", ""] {
-        assert_eq!(refused(&resume(id), HELP).0, FailureKind::Session, "{id}");
+        assert_eq!(refused(&resume(id), HELP).0, FailureKind::NoSession, "{id}");
     }
     let without = HELP.replace("  resume  Resume a previous session", "");
     assert_eq!(refused(&resume(SESSION), &without).0, FailureKind::Session);

@@ -174,7 +174,7 @@ fn only_a_session_id_is_resumed_and_only_where_gemini_can() {
         ..request("x")
     };
     for id in ["latest", "1", ""] {
-        assert_eq!(refused(&resume(id), HELP).0, FailureKind::Session, "{id}");
+        assert_eq!(refused(&resume(id), HELP).0, FailureKind::NoSession, "{id}");
     }
     let (_, message) = refused(&resume(SESSION), &HELP.replace("--resume", ""));
     assert!(message.contains("no --resume"), "{message}");

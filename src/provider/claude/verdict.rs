@@ -35,10 +35,8 @@ const METADATA: &[(&str, &str)] = &[
 
 /// Phrases in what the CLI says for people; the first that matches decides.
 const PHRASES: &[(FailureKind, &[&str])] = &[
-    (
-        FailureKind::Session,
-        &["already in use", "No conversation found", "--resume requires"],
-    ),
+    (FailureKind::NoSession, &["No conversation found"]),
+    (FailureKind::Session, &["already in use", "--resume requires"]),
     (
         FailureKind::Authentication,
         &[

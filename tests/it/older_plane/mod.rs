@@ -43,6 +43,10 @@ impl Stage {
                 [ -e "${{0%/*}}/meek" ] && grep -v sandbox '{HELP}' || cat '{HELP}'; exit;;
             esac
             prompt=$(cat); echo "$prompt" >>"${{0%/*}}/asked"
+            case "$prompt $*" in "gone "*resume*)
+                echo 'Error: thread/resume: thread/resume failed: no rollout found for thread id x (code -32600)' >&2
+                exit 1;;
+            esac
             case "$prompt" in stray) thread=1;; *) thread=0;; esac
             echo '{{"type":"thread.started","thread_id":"01a1fbb6-0000-7000-8000-00000000000'$thread'"}}'
             case "$prompt" in

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::refused::Refused;
 use super::target::{Target, ask};
+use crate::backend::BackendError;
 use crate::backend::runs::Notes;
 use crate::domain::ids::RunId;
 use crate::domain::text::trimmed;
@@ -20,13 +21,16 @@ pub(super) fn run_id(asked: Option<&str>, input: &Map<String, Value>) -> Result<
 
 /// Whether the turn that was asked for is the subagent's next one: where nobody accepts runs beforehand, the subagent
 /// still names the one before.
-pub(super) async fn is_next(asked: &str, current: &str, cx: &Context, life: &JobLife) -> bool {
+///
+/// # Errors
+/// Nobody says.
+pub(super) async fn is_next(asked: &str, current: &str, cx: &Context, life: &JobLife) -> Result<bool, BackendError> {
     let (Ok(asked), Ok(current)) = (RunId::new(asked), RunId::new(current)) else {
-        return false;
+        return Ok(false);
     };
-    let accepted = ask(life, || cx.runs.run_status(&asked)).await;
-    let before = ask(life, || cx.runs.run_status(&current)).await;
-    matches!((accepted, before), (Ok(None), Ok(before)) if before.as_deref() != Some("running"))
+    let accepted = ask(life, || cx.runs.run_status(&asked)).await?;
+    let before = ask(life, || cx.runs.run_status(&current)).await?;
+    Ok(accepted.is_none() && before.as_deref() != Some("running"))
 }
 
 /// An accepted run is verified; where nobody accepted one, it is ours to write.

@@ -52,7 +52,7 @@ pub(super) fn of_report(target: &Target, report: &Report, lost: u64, stopped: Op
         (None, Ok(_)) => (JobStatus::Completed, None),
         (None, Err(failure)) => (
             JobStatus::Failed,
-            Some(failure_text(target.provider, report.how, failure)),
+            Some(failure_text(target.provider, report.how, failure) + way_out(target, report)),
         ),
     };
     let output = match (&report.answer, status) {
@@ -242,6 +242,14 @@ fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String 
         // Some words begin with the name already.
         None if message.starts_with(label) => message.clone(),
         None => format!("{label}: {message}"),
+    }
+}
+
+fn way_out(target: &Target, report: &Report) -> &'static str {
+    if metadata::forgets(target, report) {
+        ". The next turn begins a new session."
+    } else {
+        ""
     }
 }
 

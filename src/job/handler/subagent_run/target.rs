@@ -168,12 +168,22 @@ async fn belongs_here(
             runs(),
         );
     }
-    match (asked_run, current) {
-        (Some(asked), Some(current)) if asked != current && !accept::is_next(asked, current, cx, life).await => skip(
+    let (Some(asked), Some(current)) = (asked_run, current) else {
+        return Ok(());
+    };
+    if asked == current {
+        return Ok(());
+    }
+    match accept::is_next(asked, current, cx, life).await {
+        Ok(true) => Ok(()),
+        Ok(false) => skip(
             "Queued subagent job no longer matches the subagent current_run_id".to_owned(),
             runs(),
         ),
-        (Some(_), Some(_)) | (None, _) | (_, None) => Ok(()),
+        Err(error) => {
+            let about = vec![("subagent_id", Value::from(id.as_str()))];
+            Err(Refused::fail("Failed to load accepted subagent run", about).because(&error))
+        }
     }
 }
 
