@@ -1,5 +1,6 @@
 //! From settings and a session to running tasks, and back to nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
-use crate::job::agent::Agents;
+use crate::job::agent::{Agents, clear_temp};
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
@@ -130,7 +131,7 @@ impl Gateway {
         let keeper = Arc::new(SessionKeeper::new(store.clone(), session));
         let client = Client::new(http.clone(), Auth::session(http, keeper, tokens_of(session)));
         let child_env = child_env(start);
-        let (agents, homes) = (agents(plan.dir)?, Homes::new(plan.dir));
+        let (agents, homes) = (agents(plan.dir, &plan.start.paths.tmp())?, Homes::new(plan.dir));
         let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
         let memory = HealthMemory::new(store.clone(), session.gateway_id.clone());
         let probes = Probes::new(&start.env, &start.settings, child_env.clone(), Arc::clone(plan.dir))
@@ -362,10 +363,11 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
 }
 
 /// What runs agents, with nothing left of the runs of an earlier life.
-fn agents(dir: &Arc<OwnerDir>) -> Result<Agents, FsError> {
+fn agents(dir: &Arc<OwnerDir>, temp: &Path) -> Result<Agents, FsError> {
     let agents = Agents::new(dir, Arc::new(Known))?;
     agents.clear(model_run::PLACE);
     agents.clear(SUBAGENTS_PLACE);
+    clear_temp(temp);
     Ok(agents)
 }
 

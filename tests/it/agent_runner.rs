@@ -6,8 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use gateway::domain::run::{FailureKind, RunEvent};
-use gateway::job::agent::{Agents, Boundary, How, Report, Turn};
-use gateway::provider::ProviderId;
+use gateway::job::agent::{Agents, Boundary, How, Report, Turn, clear_temp};
 use gateway::provider::plan::Format;
 use gateway::provider::request::{Access, OutputForm, Session};
 use gateway::state::fs::OwnerDir;
@@ -16,7 +15,7 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::support::eventually::PATIENCE;
+use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::fake_agent::{FakeDriver, Heard, script, turn};
 
 /// A state directory with a runner.
@@ -245,24 +244,19 @@ async fn what_failed_attempts_took_is_counted() {
 }
 
 #[tokio::test]
-async fn reports_about_failures_are_removed_and_older_ones_kept() {
+async fn temporary_files_go_with_the_run_and_others_stay() {
     let bench = Bench::new(FakeDriver::default());
+    let temp = bench.path().join("tmp");
     let mut turn = bench.turn(
-        r#"echo secret >"$TMPDIR/gemini-client-error-1.json"; echo mine >"$TMPDIR/other.json"
-        echo '{"answer":"done"}'"#,
+        r#"echo secret >"$TMPDIR/gemini-client-error-1.json"; mkdir "$TMP/deep"; [ "$TEMP" = "$TMPDIR" ] || exit 1
+        echo '{"answer":"'"$TMPDIR"'"}'"#,
     );
-    turn.provider = ProviderId::Gemini;
-    turn.env = turn.env.with("TMPDIR", bench.path());
-    left_by_somebody(&bench.path().join("gemini-client-error-0.json"));
-    assert_eq!(text(&bench.run(&turn).await.0), "done");
-    let left = |name: &str| bench.path().join(name).exists();
-    let names = ["gemini-client-error-0.json", "gemini-client-error-1.json", "other.json"];
-    assert_eq!(names.map(left), [true, false, true]);
-}
-
-#[expect(clippy::disallowed_methods, reason = "a file that somebody else has left")]
-fn left_by_somebody(path: &Path) {
-    std::fs::write(path, "").unwrap();
+    turn.env = turn.env.with_temp_dir(&temp);
+    std::fs::create_dir_all(temp.join("mine")).unwrap();
+    let (report, _) = bench.run(&turn).await;
+    let own = Path::new(text(&report)).to_path_buf();
+    assert_eq!((own.parent(), own.exists()), (Some(temp.as_path()), false));
+    assert!(temp.join("mine").exists());
 }
 
 #[tokio::test]
@@ -440,6 +434,29 @@ mod linux {
         let mark = format!("GATEWAY_JOB_ID={}", turn.mark);
         assert_eq!(process_list::with_variable(&mark), []);
         assert!(!cwd.join(".git").exists() && cwd.join(".codex/kept").exists());
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_in_peace_keeps_its_temporary_files() {
+        let bench = Bench::new(FakeDriver::default());
+        let temp = bench.path().join("tmp");
+        let mut turn = bench.turn(
+            r#"background='touch "$TMPDIR/used"; until [ -e "$TMPDIR/end" ]; do sleep 0.05; done'
+            setsid sh -c "$background" >/dev/null 2>&1 &
+            until [ -e "$TMPDIR/used" ]; do sleep 0.05; done
+            echo '{"answer":"'"$TMPDIR"'"}'"#,
+        );
+        turn.env = turn.env.with_temp_dir(&temp);
+        let (report, _) = bench.run(&turn).await;
+        let own = Path::new(text(&report)).to_path_buf();
+        clear_temp(&temp);
+        assert!(own.join("used").exists(), "it is still in use");
+        std::fs::create_dir(own.join("end")).unwrap();
+        eventually("the directory to be left", || async {
+            clear_temp(&temp);
+            (!own.exists()).then_some(())
+        })
+        .await;
     }
 
     #[tokio::test]
