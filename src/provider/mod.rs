@@ -140,16 +140,6 @@ impl ProviderId {
             Self::ClaudeCode | Self::Gemini => &[],
         }
     }
-
-    /// How the names of files begin that the CLI writes into the directory for temporary files when something fails:
-    /// reports for its makers, with the whole conversation in them.
-    #[must_use]
-    pub const fn reports(self) -> Option<&'static str> {
-        match self {
-            Self::Gemini => Some(gemini::quirks::REPORTS),
-            Self::ClaudeCode | Self::Codex => None,
-        }
-    }
 }
 
 /// What others may know of the providers: the latest picture, a way to ask anew, and a way to say how one did.

@@ -1,5 +1,6 @@
 //! From settings and a session to running tasks, and back to nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
-use crate::job::agent::Agents;
+use crate::job::agent::{Agents, clear_temp};
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
@@ -338,7 +339,7 @@ fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Cont
     let (start, dir) = (plan.start, plan.dir);
     let (gateway, team) = (&plan.session.gateway_id, &plan.session.team_id);
     let child_env = child_env(start);
-    let (agents, homes) = (agents(dir)?, Homes::new(dir));
+    let (agents, homes) = (agents(dir, &start.paths.tmp())?, Homes::new(dir));
     let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
     let probes = Probes::new(&start.env, &start.settings, child_env.clone(), Arc::clone(dir))
         .with_validator(start.settings.validation.then_some(validator))
@@ -377,10 +378,11 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
 }
 
 /// What runs agents, with nothing left of the runs of an earlier life.
-fn agents(dir: &Arc<OwnerDir>) -> Result<Agents, FsError> {
+fn agents(dir: &Arc<OwnerDir>, temp: &Path) -> Result<Agents, FsError> {
     let agents = Agents::new(dir, Arc::new(Known))?;
     agents.clear(model_run::PLACE);
     agents.clear(SUBAGENTS_PLACE);
+    clear_temp(temp);
     Ok(agents)
 }
 

@@ -13,6 +13,7 @@ mod report;
 pub mod retry;
 mod scratch;
 mod spent;
+mod temp;
 mod totals;
 mod turns;
 
@@ -44,6 +45,7 @@ use crate::state::fs::{FsError, OwnerDir};
 
 pub use self::environment::environment;
 pub use self::report::{Boundary, CommandLine, How, Observer, Process, Report};
+pub use self::temp::clear_temp;
 
 /// Runs agents. Cheap to clone.
 #[derive(Debug, Clone)]

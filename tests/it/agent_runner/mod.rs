@@ -6,6 +6,7 @@ mod cancel;
 mod reading;
 mod retries;
 mod sessions;
+mod temp;
 
 use std::path::Path;
 use std::sync::Arc;

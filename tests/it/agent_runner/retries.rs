@@ -1,9 +1,6 @@
-//! What is tried again, what that takes, and what it leaves.
-
-use std::path::Path;
+//! What is tried again, and what that takes.
 
 use gateway::domain::run::FailureKind;
-use gateway::provider::ProviderId;
 use gateway::provider::plan::Format;
 use gateway::provider::request::{Access, OutputForm, Session};
 use serde_json::json;
@@ -74,25 +71,4 @@ async fn what_failed_attempts_took_is_counted() {
         (report.usage, report.cost_usd),
         (Some(json!({"in": 25, "deep": {"n": 3}, "out": 2})), Some(1.0))
     );
-}
-
-#[tokio::test]
-async fn reports_about_failures_are_removed_and_older_ones_kept() {
-    let bench = Bench::new(FakeDriver::default());
-    let mut turn = bench.turn(
-        r#"echo secret >"$TMPDIR/gemini-client-error-1.json"; echo mine >"$TMPDIR/other.json"
-        echo '{"answer":"done"}'"#,
-    );
-    turn.provider = ProviderId::Gemini;
-    turn.env = turn.env.with("TMPDIR", bench.path());
-    left_by_somebody(&bench.path().join("gemini-client-error-0.json"));
-    assert_eq!(text(&bench.run(&turn).await.0), "done");
-    let left = |name: &str| bench.path().join(name).exists();
-    let names = ["gemini-client-error-0.json", "gemini-client-error-1.json", "other.json"];
-    assert_eq!(names.map(left), [true, false, true]);
-}
-
-#[expect(clippy::disallowed_methods, reason = "a file that somebody else has left")]
-fn left_by_somebody(path: &Path) {
-    std::fs::write(path, "").unwrap();
 }
