@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use super::scratch::remove;
 use crate::process::env::ChildEnv;
 use crate::process::mark;
 
@@ -71,14 +72,6 @@ fn name(mark: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let end: String = mark.chars().skip(skipped).map(plain).collect();
     format!("{PREFIX}{end}")
-}
-
-fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "temporary files of a run stay");
-    }
 }
 
 #[cfg(test)]
