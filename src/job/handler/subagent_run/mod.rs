@@ -232,12 +232,8 @@ async fn turn(target: &mut Target, job: &Job, cx: &Context, finding: Finding) ->
     }
     let version = finding.version.map_err(|why| unusable(target.provider, &why))?;
     let equipment = equip(cx, target.provider)?;
-    let full = elevated(
-        &mut target.full_control,
-        target.provider,
-        &finding.features,
-        equipment.root,
-    )?;
+    let control = &mut target.full_control;
+    let full = elevated(control, target.provider, &finding.features, equipment.root)?;
     let config = Config(&target.config);
     let resume = config.resume();
     let session = target.notes.metadata.get("session_id").and_then(Value::as_str);
