@@ -55,10 +55,9 @@ fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
     for part in parts {
-        let escape = part.split_at_checked(2);
-        let byte = escape.and_then(|(hex, _)| u8::from_str_radix(hex, 16).ok());
-        let rest = escape.filter(|_| byte.is_some()).map_or(part, |(_, rest)| rest);
+        let byte = part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
         bytes.extend(byte);
+        let rest = part.get(2..).filter(|_| byte.is_some()).unwrap_or(part);
         bytes.extend_from_slice(rest.as_bytes());
     }
     String::from_utf8_lossy(&bytes).into_owned()
