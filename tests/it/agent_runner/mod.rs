@@ -68,12 +68,12 @@ impl Bench {
         second.place[1] = "other".to_owned();
         let (mut one, mut two) = (Heard::default(), Heard::default());
         let stop = one.stop.clone();
-        let both = async {
+        let both = Box::pin(async {
             tokio::join!(
                 self.agents.run(&first, &stop, &mut one),
                 self.agents.run(&second, &stop, &mut two)
             )
-        };
+        });
         let (first, second) = timeout(PATIENCE, both).await.expect("both must end");
         [(first, one), (second, two)]
     }
