@@ -80,7 +80,9 @@ impl Start<'_> {
         let env = temp.iter().fold(env, |env, temp| temp.surround(env));
         let attempt = self.run_in(env, observer).await;
         if let Some(temp) = temp {
-            temp.remove(&self.turn.mark).await;
+            // A run that was only to answer has nothing left to do.
+            let acts = self.request.access != Access::Answer;
+            temp.remove(acts.then_some(&self.turn.mark)).await;
         }
         attempt
     }

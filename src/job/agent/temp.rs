@@ -38,14 +38,14 @@ impl Temp {
         env.with_temp_dir(&self.0)
     }
 
-    /// Removes it, unless something that the run has left at work may need it.
-    pub(super) async fn remove(self, mark: &str) {
+    /// Removes it, unless something with this mark is still at work and may need it.
+    pub(super) async fn remove(self, needed_by: Option<&str>) {
         if std::fs::remove_dir(&self.0).is_ok() {
             return;
         }
-        let mark = mark.to_owned();
+        let mark = needed_by.map(str::to_owned);
         let removing = spawn_blocking(move || {
-            if !mark::at_work().contains(&mark) {
+            if !mark.is_some_and(|mark| mark::at_work().contains(&mark)) {
                 remove(&self.0);
             }
         });
