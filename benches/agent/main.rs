@@ -4,7 +4,8 @@
 //! cargo build --release && cargo bench --bench agent [-- --check] [-- --binary PATH]
 //! ```
 //!
-//! Linux only. On a busy machine `chrt -r 1` before the built program, as root, keeps others out. The agent is a program that replays an answer at once: all that is left is the gateway's.
+//! Linux only. On a busy machine `chrt -r 1` before the built program, as root, keeps others out. The agent is a
+//! program that replays an answer at once: all that is left is the gateway's.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -21,25 +22,19 @@
     reason = "a measuring tool: what goes wrong ends it, and what it says is printed"
 )]
 
-#[path = "../support/figures.rs"]
-mod figures;
-#[expect(dead_code, reason = "other measurements need more of it")]
-#[path = "../support/operator.rs"]
-mod operator;
 mod parsing;
-#[path = "../support/process.rs"]
-mod process;
 mod runs;
-#[expect(dead_code, reason = "other measurements need more of it")]
-#[path = "../support/stack.rs"]
-mod stack;
 mod streams;
+#[expect(dead_code, reason = "other measurements need more of it")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use figures::Figure;
 use runs::Replaying;
+use support::figures::{self, Figure};
+use support::stack;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

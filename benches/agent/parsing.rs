@@ -5,10 +5,10 @@ use std::time::Instant;
 use gateway::provider::capability::Features;
 use gateway::provider::driver::{Driver as _, Known};
 use gateway::provider::plan::{Cli, Format};
+use gateway::provider::request::RunRequest;
 
-use crate::figures::{Figure, Guard, quantile};
-use crate::runs::request;
 use crate::streams::{self, Stream};
+use crate::support::figures::{Figure, Guard, quantile};
 
 const PASSES: usize = 5;
 
@@ -36,7 +36,12 @@ fn rate(stream: &Stream, bytes: &[u8]) -> f64 {
     };
     let mut rates: Vec<f64> = (0..PASSES)
         .map(|_| {
-            let mut reader = Known.transcript(stream.provider, &request(), cli, Format::JsonLines);
+            let mut reader = Known.transcript(
+                stream.provider,
+                &RunRequest::answer("Say hello."),
+                cli,
+                Format::JsonLines,
+            );
             let (mut events, mut lines, mut told) = (Vec::new(), 0, 0);
             let begun = Instant::now();
             for line in bytes.split(|byte| *byte == b'\n') {

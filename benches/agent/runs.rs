@@ -16,17 +16,18 @@ use gateway::process::identity::ProcessIdentity;
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
 use gateway::provider::driver::Known;
-use gateway::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
+use gateway::provider::request::RunRequest;
 use gateway::state::fs::OwnerDir;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::figures::{Figure, Guard, quantile};
-use crate::operator::Operator;
-use crate::stack::Stack;
-use crate::{process, streams};
+use crate::streams;
+use crate::support::figures::{Figure, Guard, quantile};
+use crate::support::operator::Operator;
+use crate::support::process;
+use crate::support::stack::Stack;
 
 const RUNS: usize = 200;
 const HELP: &str = include_str!("../../tests/fixtures/providers/codex/help.txt");
@@ -179,29 +180,12 @@ fn turn(command: &Path) -> Turn {
         command: command.display().to_string(),
         features: Features::read(ProviderId::Codex, Some(HELP), None),
         version: Some("codex-cli 0.169.0".to_owned()),
-        request: request(),
+        request: RunRequest::answer("Say hello."),
         place: vec!["runs".to_owned(), "bench".to_owned()],
         cwd: None,
         env: ChildEnv::exactly([("PATH".into(), "/usr/bin:/bin".into())]),
         mark: "bench".to_owned(),
         limits: Limits::within(Duration::from_secs(60)),
         retry: Retry::never(),
-    }
-}
-
-/// A question without any wishes.
-pub fn request() -> RunRequest {
-    RunRequest {
-        prompt: "Say hello.".to_owned(),
-        model: None,
-        output: OutputForm::Text,
-        system_prompt: None,
-        append_system_prompt: None,
-        effort: None,
-        access: Access::Answer,
-        session: Session::Ephemeral,
-        tools: ToolLists::default(),
-        extras: Extras::default(),
-        scratch: PathBuf::new(),
     }
 }

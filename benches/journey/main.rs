@@ -23,25 +23,19 @@
     reason = "a measuring tool: what goes wrong ends it, and what it says is printed"
 )]
 
-#[path = "../support/figures.rs"]
-mod figures;
 #[expect(dead_code, reason = "other measurements need more of it")]
-#[path = "../support/operator.rs"]
-mod operator;
-#[expect(dead_code, reason = "other measurements need more of it")]
-#[path = "../support/process.rs"]
-mod process;
-#[path = "../support/stack.rs"]
-mod stack;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use figures::{Figure, Guard, quantile};
-use operator::Operator;
 use serde_json::Value;
-use stack::Stack;
+use support::figures::{self, Figure, Guard, quantile};
+use support::operator::Operator;
+use support::process;
+use support::stack::{self, Stack};
 
 const STARTS: usize = 7;
 const JOBS: usize = 200;

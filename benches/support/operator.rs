@@ -8,7 +8,7 @@ use gateway::backend::{Auth, Client, Endpoint, Http, Realtime, RealtimeEvent};
 use gateway::domain::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::stack::Stack;
+use super::stack::Stack;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -43,6 +43,7 @@ mod texts;
 mod times;
 mod unpair;
 mod up;
+mod usage;
 mod watcher;
 mod workspace;
 
@@ -62,9 +63,10 @@ use crate::config::sources::Environment;
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let json = before_escape(&words).any(|word| word == "--json");
     let exit = match parse(words) {
         Ok(cli) => run(cli),
-        Err(error) => explain_usage(&error),
+        Err(error) => usage::explain(&error, json),
     };
     ExitCode::from(exit.0)
 }
@@ -80,11 +82,7 @@ fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// The parser prints its own help and errors, in the colour that was asked for.
 fn color_of(words: &[OsString]) -> ColorChoice {
-    let words: Vec<_> = words
-        .iter()
-        .filter_map(|word| word.to_str())
-        .take_while(|word| *word != "--")
-        .collect();
+    let words: Vec<_> = before_escape(words).collect();
     let is = |value: &str| {
         words.contains(&format!("--color={value}").as_str()) || words.windows(2).any(|pair| pair == ["--color", value])
     };
@@ -95,10 +93,12 @@ fn color_of(words: &[OsString]) -> ColorChoice {
     }
 }
 
-fn explain_usage(error: &clap::Error) -> Exit {
-    // The reader of help may be gone already; there is no one left to tell.
-    drop(error.print());
-    if error.use_stderr() { Exit::USAGE } else { Exit::OK }
+/// The words that can be options.
+fn before_escape(words: &[OsString]) -> impl Iterator<Item = &str> {
+    let words = words
+        .iter()
+        .skip(usize::from(words.first().is_some_and(|word| word == "--")));
+    words.filter_map(|word| word.to_str()).take_while(|word| *word != "--")
 }
 
 fn run(cli: Cli) -> Exit {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
+use crate::cli::interrupt::listen;
 use crate::cli::launch::Started;
 use crate::cli::output::Details;
 use crate::cli::plane::address;
@@ -94,9 +95,8 @@ fn summary(stack: &Stack, args: &UpArgs, cx: &Context) {
 
 /// Stays until a signal, or until one of the two is gone; then both end.
 async fn attend(cx: &Context) -> CliResult {
-    let unusable = |error: std::io::Error| CliError::failed("Signals cannot be received.").detail(error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
     let lost = tokio::select! {
         _got = interrupt.recv() => None,
         _got = terminate.recv() => None,

@@ -223,6 +223,13 @@ impl JobOutcome {
         }
     }
 
+    /// The same ending, told to people in other words than the `error` column.
+    pub fn saying(mut self, message: impl Into<String>) -> Self {
+        let message = Value::from(message.into());
+        self.result_mut().fields.insert("message".to_owned(), message);
+        self
+    }
+
     /// The row state this ending writes.
     #[must_use]
     pub const fn status(&self) -> JobStatus {

@@ -14,3 +14,4 @@ pub mod redact;
 pub mod run;
 pub mod secret;
 pub mod text;
+pub mod usage;

@@ -279,8 +279,10 @@ pub enum FailureKind {
     Model,
     /// The request itself was refused (400, 413, bad flags, prompt too long).
     Request,
-    /// The session asked for does not exist, is busy, or another one answered.
+    /// The session asked for is busy, or another one answered.
     Session,
+    /// The session asked for does not exist, and never will.
+    NoSession,
     /// The answer is not of the form asked for.
     Answer,
     /// The turn, budget or length limit was reached.
@@ -315,6 +317,7 @@ impl FailureKind {
             Self::Model => "model",
             Self::Request => "request",
             Self::Session => "session",
+            Self::NoSession => "no_session",
             Self::Answer => "answer",
             Self::Limit => "limit",
             Self::Crash => "crash",
@@ -330,6 +333,7 @@ impl FailureKind {
             | Self::Model
             | Self::Request
             | Self::Session
+            | Self::NoSession
             | Self::Answer
             | Self::Limit
             | Self::Crash => false,
@@ -346,6 +350,7 @@ impl FailureKind {
             | Self::Model
             | Self::Request
             | Self::Session
+            | Self::NoSession
             | Self::Answer
             | Self::Limit
             | Self::Crash => false,

@@ -1,6 +1,5 @@
 //! Whether a provider answers: one small question to its default model, as a job would ask it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,7 +16,7 @@ use crate::provider::capability::Finding;
 use crate::provider::cause::Cause;
 use crate::provider::health::Call;
 use crate::provider::home::Homes;
-use crate::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
+use crate::provider::request::{OutputForm, RunRequest};
 
 /// Below the work directory.
 const PLACE: &str = "validation";
@@ -100,17 +99,8 @@ fn question() -> RunRequest {
         "additionalProperties": false,
     });
     RunRequest {
-        prompt: PROMPT.to_owned(),
-        model: None,
         output: OutputForm::Json { schema: Some(schema) },
-        system_prompt: None,
-        append_system_prompt: None,
-        effort: None,
-        access: Access::Answer,
-        session: Session::Ephemeral,
-        tools: ToolLists::default(),
-        extras: Extras::default(),
-        scratch: PathBuf::new(),
+        ..RunRequest::answer(PROMPT)
     }
 }
 

@@ -39,14 +39,17 @@ impl ChildEnv {
         from_env_file: &BTreeSet<String>,
         temp_dir: &Path,
     ) -> Self {
-        let mut kept: BTreeMap<_, _> = environment
+        let kept: BTreeMap<_, _> = environment
             .into_iter()
             .filter(|(name, _)| !is_own(name) && !is_in(from_env_file, name))
             .collect();
-        for name in TEMP_NAMES {
-            kept.insert(OsString::from(name), temp_dir.as_os_str().to_owned());
-        }
-        Self(Arc::new(kept))
+        Self(Arc::new(kept)).with_temp_dir(temp_dir)
+    }
+
+    /// The same environment with another place for temporary files.
+    #[must_use]
+    pub fn with_temp_dir(self, dir: &Path) -> Self {
+        TEMP_NAMES.iter().fold(self, |env, name| env.with(name, dir))
     }
 
     /// Exactly these variables: for our own background processes and for children that need little.

@@ -47,16 +47,27 @@ fn end(pid: Pid) {
     }
 }
 
-/// Everybody else's environment cannot be read, and a zombie has none.
+/// The marks of everything that runs.
+#[must_use]
+pub fn at_work() -> HashSet<String> {
+    let marks = others().filter_map(environment).flat_map(|text| {
+        let marks = marks(&text).map(str::to_owned);
+        marks.collect::<Vec<_>>()
+    });
+    marks.collect()
+}
+
 fn marked(jobs: &HashSet<&str>) -> Vec<Pid> {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok().map(Pid::from_raw))
-        .filter(|pid| *pid != Pid::this() && environment(*pid).is_some_and(|text| carries(&text, jobs)))
-        .collect()
+    let carries = |pid: &Pid| environment(*pid).is_some_and(|text| carries(&text, jobs));
+    others().filter(carries).collect()
+}
+
+/// Everybody else's environment cannot be read, and a zombie has none.
+fn others() -> impl Iterator<Item = Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pid = |name: std::ffi::OsString| name.to_str()?.parse::<i32>().ok().map(Pid::from_raw);
+    let pids = processes.filter_map(move |entry| pid(entry.file_name()));
+    pids.filter(|pid| *pid != Pid::this())
 }
 
 fn environment(pid: Pid) -> Option<Vec<u8>> {
@@ -67,13 +78,13 @@ fn environment(pid: Pid) -> Option<Vec<u8>> {
 }
 
 fn carries(environment: &[u8], jobs: &HashSet<&str>) -> bool {
-    environment.split(|byte| *byte == 0).any(|variable| {
-        let value = variable
-            .strip_prefix(NAME.as_bytes())
-            .and_then(|rest| rest.strip_prefix(b"="));
-        value
-            .and_then(|value| std::str::from_utf8(value).ok())
-            .is_some_and(|id| jobs.contains(id))
+    marks(environment).any(|id| jobs.contains(id))
+}
+
+fn marks(environment: &[u8]) -> impl Iterator<Item = &str> {
+    environment.split(|byte| *byte == 0).filter_map(|variable| {
+        let value = variable.strip_prefix(NAME.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
     })
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn is_plain(text: &str) -> bool {
 pub(crate) fn session(label: &str, id: &str) -> Result<String, RunFailure> {
     match Uuid::try_parse(id) {
         Ok(id) => Ok(id.hyphenated().to_string()),
-        Err(_) => refusal(FailureKind::Session, format!("{id:?} is no session id of {label}")),
+        Err(_) => refusal(FailureKind::NoSession, format!("{id:?} is no session id of {label}")),
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
         let id = "01A1FBB6-25d3-7471-8b5a-ff18f24241f0";
         assert_eq!(session("Codex", id), Ok(id.to_lowercase()));
         for other in ["latest", "1", "--last", ""] {
-            assert_eq!(session("Codex", other).unwrap_err().kind, FailureKind::Session);
+            assert_eq!(session("Codex", other).unwrap_err().kind, FailureKind::NoSession);
         }
     }
 

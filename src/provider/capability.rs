@@ -153,6 +153,22 @@ pub fn is_ready(capability: &ProviderCapability) -> bool {
     }
 }
 
+/// Whether its model answered when it was asked last.
+#[must_use]
+pub fn is_healthy(capability: &ProviderCapability) -> bool {
+    capability.health.as_ref().map(|health| health.status) == Some(HealthStatus::Healthy)
+}
+
+/// How well it can be held to an answer in JSON: by a schema, at least by streaming, or not at all.
+#[must_use]
+pub const fn json_mode(capability: &ProviderCapability) -> u8 {
+    match (capability.supports.output_schema, capability.supports.stream_json) {
+        (true, _) => 2,
+        (false, true) => 1,
+        (false, false) => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,6 +51,7 @@ impl Cause {
             FailureKind::Network => Self::Network,
             FailureKind::Request
             | FailureKind::Session
+            | FailureKind::NoSession
             | FailureKind::Answer
             | FailureKind::Limit
             | FailureKind::Crash => Self::Other,

@@ -1,6 +1,7 @@
 //! What a runner has to know about providers, as one thing that can be replaced by another in a test.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -37,7 +38,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
 }
 
 /// Says where and why an answer does not fit.
-pub type Check = Box<dyn Fn(&Value) -> Result<(), RunFailure> + Send + Sync>;
+pub type Check = Arc<dyn Fn(&Value) -> Result<(), RunFailure> + Send + Sync>;
 
 /// The agent CLIs of this program.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,6 +69,6 @@ impl Driver for Known {
 
     fn schema(&self, schema: &Value) -> Result<Check, RunFailure> {
         let schema = Schema::new(schema)?;
-        Ok(Box::new(move |answer| schema.check(answer)))
+        Ok(Arc::new(move |answer| schema.check(answer)))
     }
 }

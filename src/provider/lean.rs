@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::provider::tame;
+
 /// Text that is only copied where it holds escapes.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -37,6 +39,6 @@ impl<'a> Raw<'a> {
 
     /// What it is.
     pub(crate) fn value(self) -> Value {
-        serde_json::from_str(self.get()).unwrap_or_default()
+        tame::read(self.get().as_bytes()).unwrap_or_default()
     }
 }

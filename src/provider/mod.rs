@@ -39,7 +39,10 @@ pub mod remembered;
 pub mod request;
 pub mod rhythm;
 pub mod schema;
+mod schema_bounds;
+mod schema_parts;
 mod steps;
+mod tame;
 pub mod transcript;
 pub(crate) mod trouble;
 pub mod version;
@@ -135,16 +138,6 @@ impl ProviderId {
         match self {
             Self::Codex => codex::quirks::DROPPINGS,
             Self::ClaudeCode | Self::Gemini => &[],
-        }
-    }
-
-    /// How the names of files begin that the CLI writes into the directory for temporary files when something fails:
-    /// reports for its makers, with the whole conversation in them.
-    #[must_use]
-    pub const fn reports(self) -> Option<&'static str> {
-        match self {
-            Self::Gemini => Some(gemini::quirks::REPORTS),
-            Self::ClaudeCode | Self::Codex => None,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! How one run is started: everything but the program itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::domain::run::RunFailure;
+use crate::provider::argument;
 use crate::provider::capability::Features;
 
 /// A start that was thought through but not made.
@@ -28,6 +30,36 @@ pub struct PlanFile {
     pub path: PathBuf,
     /// Its bytes; it is made for its owner only.
     pub contents: Vec<u8>,
+}
+
+/// Files of a plan, as it turns out that they are needed.
+#[derive(Debug)]
+pub(crate) struct Files<'a> {
+    scratch: &'a Path,
+    /// All of them so far.
+    pub(crate) list: Vec<PlanFile>,
+}
+
+impl<'a> Files<'a> {
+    /// None yet; they will lie in `scratch`.
+    pub(crate) const fn below(scratch: &'a Path) -> Self {
+        Self {
+            scratch,
+            list: Vec::new(),
+        }
+    }
+
+    /// Adds a text; gives its path as an argument.
+    ///
+    /// # Errors
+    /// The path cannot be one.
+    pub(crate) fn add(&mut self, name: &str, text: String) -> Result<String, RunFailure> {
+        let path = self.scratch.join(name);
+        let argument = argument::path(&path)?.to_owned();
+        let contents = text.into_bytes();
+        self.list.push(PlanFile { path, contents });
+        Ok(argument)
+    }
 }
 
 /// What stdout holds.

@@ -12,6 +12,8 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::settings::ProviderCommands;
+use crate::config::sources::Environment;
 use crate::domain::text::cut;
 use crate::process::env::ChildEnv;
 use crate::process::exit::Ending;
@@ -73,6 +75,21 @@ impl Prober {
             env: env.with(name, value),
             rhythm: Rhythm::USUAL,
         }
+    }
+
+    /// A prober over this host, and over what its settings name instead of the search.
+    #[must_use]
+    pub fn of_host(env: &Environment, named: &ProviderCommands, child_env: ChildEnv) -> Self {
+        let places = Places::from_environment(env.home().as_deref(), |name| env.get(name).map(str::to_owned));
+        let commands = [
+            (ProviderId::ClaudeCode, &named.claude),
+            (ProviderId::Codex, &named.codex),
+            (ProviderId::Gemini, &named.gemini),
+        ];
+        let commands = commands
+            .into_iter()
+            .filter_map(|(provider, command)| Some((provider, command.clone()?)));
+        Self::new(places, commands.collect(), child_env)
     }
 
     /// The same, following the owner's settings: each look asks the command that is set then, unless one was named.

@@ -34,6 +34,26 @@ pub struct RunRequest {
     pub scratch: PathBuf,
 }
 
+impl RunRequest {
+    /// A prompt to be answered, without any wishes.
+    #[must_use]
+    pub fn answer(prompt: impl Into<String>) -> Self {
+        Self {
+            prompt: prompt.into(),
+            model: None,
+            output: OutputForm::Text,
+            system_prompt: None,
+            append_system_prompt: None,
+            effort: None,
+            access: Access::Answer,
+            session: Session::Ephemeral,
+            tools: ToolLists::default(),
+            extras: Extras::default(),
+            scratch: PathBuf::new(),
+        }
+    }
+}
+
 /// Form of the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutputForm {

@@ -6,12 +6,15 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::domain::run::{FailureKind, RunFailure};
+use crate::provider::schema_bounds;
 use crate::provider::steps::{self, Steps};
 
 /// Largest schema, as compact JSON.
 pub const MAX_SCHEMA_BYTES: usize = 128 * 1024;
 /// Steps back that one pattern may take on one text.
 const BACKTRACK_LIMIT: usize = 100_000;
+/// Bytes that one pattern may be compiled to.
+const PATTERN_LIMIT: usize = 1 << 20;
 /// Faults that are named; there may be more.
 const MAX_FAULTS: usize = 3;
 /// Characters of one fault.
@@ -37,7 +40,10 @@ impl Schema {
                 "a JSON schema may have {MAX_SCHEMA_BYTES} bytes at most; this one has {size}"
             ));
         }
-        let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT);
+        schema_bounds::check(schema).map_err(|why| RunFailure::new(FailureKind::Request, why))?;
+        let patterns = PatternOptions::fancy_regex()
+            .backtrack_limit(BACKTRACK_LIMIT)
+            .size_limit(PATTERN_LIMIT);
         let steps = Steps::default();
         let made = steps
             .counted(jsonschema::options())
@@ -120,10 +126,15 @@ mod tests {
 
     #[test]
     fn a_schema_must_be_one() {
+        let patterns: serde_json::Map<_, _> = (0..5_000).map(|at| (format!("^a{at}$"), json!({}))).collect();
         for (schema, part) in [
             (json!({"type": "nonsense"}), "not valid: at /type: "),
             (json!({"$ref": "https://example.com/schema.json"}), "not valid"),
             (json!({"$ref": "file:///etc/passwd"}), "not valid"),
+            (
+                json!({"patternProperties": patterns}),
+                "200 patterns at most; this one has 5000",
+            ),
             (
                 json!({"description": "x".repeat(MAX_SCHEMA_BYTES)}),
                 "131072 bytes at most",
@@ -156,6 +167,20 @@ mod tests {
             let failure = Schema::new(&schema).unwrap().check(&json!(1)).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Request);
         }
+    }
+
+    #[test]
+    fn what_is_hidden_in_a_value_is_not_done() {
+        let twice = |next: usize| json!({"allOf": vec![json!({"$ref": format!("#/const/a{next}")}); 2]});
+        let mut odd: serde_json::Map<_, _> = (0..40).map(|at| (format!("a{at}"), twice(at + 1))).collect();
+        odd.insert("a40".to_owned(), json!({}));
+        let schema = json!({"const": odd, "$ref": "#/const/a0"});
+        let failure = Schema::new(&schema).unwrap_err();
+        assert!(
+            failure.message.contains("is a reference to a value"),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]

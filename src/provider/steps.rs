@@ -10,19 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jsonschema::{Keyword, ValidationError, ValidationOptions};
 use serde_json::{Map, Value};
 
+use crate::provider::schema_parts::{is_named, is_value};
+
 /// Parts of a schema that may be held against parts of one answer: some seconds of work at the very most.
 const MOST_STEPS: u64 = 2_000_000;
 const KEYWORD: &str = "x-gateway-step";
-/// Members whose value names schemas.
-const NAMED: &[&str] = &[
-    "properties",
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-];
-/// Members whose value is no schema and means something.
-const VALUES: &[&str] = &["enum", "const", "required", "dependentRequired", "$vocabulary"];
 
 /// How many steps are left.
 #[derive(Debug, Clone, Default)]
@@ -87,11 +79,10 @@ pub(crate) fn marked(schema: &Value) -> Value {
 }
 
 fn member(key: &str, value: &Value) -> Value {
-    if VALUES.contains(&key) {
+    if is_value(key) {
         return value.clone();
     }
-    let named = value.as_object();
-    let named = named.filter(|_| NAMED.contains(&key) || key == "dependencies");
+    let named = value.as_object().filter(|_| is_named(key));
     named.map_or_else(
         || marked(value),
         |named| {

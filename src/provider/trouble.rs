@@ -40,14 +40,16 @@ const PHRASES: &[(FailureKind, &[&str])] = &[
         &["model_not_found", "model not found", "modelnotfound"],
     ),
     (
-        FailureKind::Session,
+        FailureKind::NoSession,
         &[
-            "rollout found",
-            "thread/resume",
-            "active writer",
-            "session id",
-            "resuming session",
+            "no rollout found",
+            "invalid session identifier",
+            "no previous sessions found",
         ],
+    ),
+    (
+        FailureKind::Session,
+        &["thread/resume", "active writer", "session id", "resuming session"],
     ),
     (
         FailureKind::Request,

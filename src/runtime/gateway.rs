@@ -1,5 +1,6 @@
 //! From settings and a session to running tasks, and back to nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
-use crate::job::agent::Agents;
+use crate::job::agent::{Agents, clear_temp};
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
@@ -117,46 +118,16 @@ impl Gateway {
     /// # Errors
     /// [`BuildError`].
     pub async fn build(plan: Plan<'_>) -> Result<Self, BuildError> {
-        let (start, session) = (plan.start, &plan.session);
-        let socket = start.paths.socket();
-        let listener = local_socket::bind(&socket).map_err(|why| BuildError::Socket {
-            path: socket.display().to_string(),
-            why,
-        })?;
+        let listener = listen(plan.start)?;
         let mut tasks = Tasks::default();
         let journal = open_journal(plan.dir, &mut tasks).await?;
-        let store = SessionStore::new(&start.paths);
-        let http = Http::new(Endpoint::new(&plan.backend.url, plan.backend.anon_key.clone())?)?;
-        let keeper = Arc::new(SessionKeeper::new(store.clone(), session));
-        let client = Client::new(http.clone(), Auth::session(http, keeper, tokens_of(session)));
-        let child_env = child_env(start);
-        let (agents, homes) = (agents(plan.dir)?, Homes::new(plan.dir));
-        let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
-        let memory = HealthMemory::new(store.clone(), session.gateway_id.clone());
-        let probes = Probes::new(&start.env, &start.settings, child_env.clone(), Arc::clone(plan.dir))
-            .with_validator(start.settings.validation.then_some(validator))
-            .with_memory(memory);
-        let context = Context {
-            backend: Jobs::new(client.rest(), session.team_id.clone(), session.gateway_id.clone()),
-            identity: Identity {
-                gateway_id: session.gateway_id.clone(),
-                team_id: session.team_id.clone(),
-            },
-            install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
-            child_env,
-            providers: probes.providers(),
-            agents,
-            runs: Runs::new(&client, session.team_id.clone(), session.gateway_id.clone()),
-            active: ActiveRuns::default(),
-            workspaces: Workspaces::new(plan.dir),
-            directories: OwnDirectories::new(plan.dir),
-            homes,
-            sessions: Sessions::noted_in(Arc::clone(plan.dir)),
-        };
+        let store = SessionStore::new(&plan.start.paths);
+        let client = client(&plan, &store)?;
+        let (context, probes) = equip(&plan, &store, &client)?;
         let about = About {
             backend_url: plan.backend.url,
-            gateway_id: session.gateway_id.to_string(),
-            team_id: session.team_id.to_string(),
+            gateway_id: plan.session.gateway_id.to_string(),
+            team_id: plan.session.team_id.to_string(),
             device_name: plan.device_name,
             began: plan.began,
         };
@@ -348,6 +319,51 @@ async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker) {
     }
 }
 
+fn listen(start: &Start) -> Result<UnixListener, BuildError> {
+    let socket = start.paths.socket();
+    local_socket::bind(&socket).map_err(|why| BuildError::Socket {
+        path: socket.display().to_string(),
+        why,
+    })
+}
+
+fn client(plan: &Plan<'_>, store: &SessionStore) -> Result<Client, HttpError> {
+    let http = Http::new(Endpoint::new(&plan.backend.url, plan.backend.anon_key.clone())?)?;
+    let keeper = Arc::new(SessionKeeper::new(store.clone(), &plan.session));
+    let auth = Auth::session(http.clone(), keeper, tokens_of(&plan.session));
+    Ok(Client::new(http, auth))
+}
+
+/// What jobs are served with, and what keeps looking at the agent CLIs for them.
+fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Context, Probes), FsError> {
+    let (start, dir) = (plan.start, plan.dir);
+    let (gateway, team) = (&plan.session.gateway_id, &plan.session.team_id);
+    let child_env = child_env(start);
+    let (agents, homes) = (agents(dir, &start.paths.tmp())?, Homes::new(dir));
+    let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
+    let probes = Probes::new(&start.env, &start.settings, child_env.clone(), Arc::clone(dir))
+        .with_validator(start.settings.validation.then_some(validator))
+        .with_memory(HealthMemory::new(store.clone(), gateway.clone()));
+    let context = Context {
+        backend: Jobs::new(client.rest(), team.clone(), gateway.clone()),
+        identity: Identity {
+            gateway_id: gateway.clone(),
+            team_id: team.clone(),
+        },
+        install_full_control: install_switch(store.clone(), start.paths.config_file.clone()),
+        child_env,
+        providers: probes.providers(),
+        agents,
+        runs: Runs::new(client, team.clone(), gateway.clone()),
+        active: ActiveRuns::default(),
+        workspaces: Workspaces::new(dir),
+        directories: OwnDirectories::new(dir),
+        homes,
+        sessions: Sessions::noted_in(Arc::clone(dir)),
+    };
+    Ok((context, probes))
+}
+
 async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, JournalError> {
     let Opened {
         journal,
@@ -362,10 +378,11 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
 }
 
 /// What runs agents, with nothing left of the runs of an earlier life.
-fn agents(dir: &Arc<OwnerDir>) -> Result<Agents, FsError> {
+fn agents(dir: &Arc<OwnerDir>, temp: &Path) -> Result<Agents, FsError> {
     let agents = Agents::new(dir, Arc::new(Known))?;
     agents.clear(model_run::PLACE);
     agents.clear(SUBAGENTS_PLACE);
+    clear_temp(temp);
     Ok(agents)
 }
 

@@ -1,6 +1,5 @@
 //! Looks at the agent CLIs beside everything else, and asks them again only when their files changed.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -14,7 +13,6 @@ use crate::domain::clock;
 use crate::job::validation::Validator;
 use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
-use crate::provider::discovery::Places;
 use crate::provider::document::Picture;
 use crate::provider::health_memory::HealthMemory;
 use crate::provider::probe::Prober;
@@ -43,21 +41,12 @@ impl Probes {
     /// Prepares probes; nothing is looked at yet. `health` is what the session file remembers.
     #[must_use]
     pub fn new(env: &Environment, settings: &Settings, child_env: ChildEnv, dir: Arc<OwnerDir>) -> Self {
-        let commands = &settings.providers;
         let rhythm = settings.look_every.map_or(Rhythm::USUAL, Rhythm::of);
-        let places = Places::from_environment(env.home().as_deref(), |name| env.get(name).map(str::to_owned));
-        let named = [
-            (ProviderId::ClaudeCode, &commands.claude),
-            (ProviderId::Codex, &commands.codex),
-            (ProviderId::Gemini, &commands.gemini),
-        ];
-        let named: BTreeMap<_, _> = named
-            .into_iter()
-            .filter_map(|(provider, command)| Some((provider, command.clone()?)))
-            .collect();
-        let prober = Prober::new(places, named, child_env).with_rhythm(rhythm);
+        let prober = Prober::of_host(env, &settings.providers, child_env);
         Self {
-            prober: prober.with_settings(ProviderSettingsFile::new(&dir)),
+            prober: prober
+                .with_rhythm(rhythm)
+                .with_settings(ProviderSettingsFile::new(&dir)),
             picture: watch::Sender::new(Arc::new(Picture::default().believing(rhythm.believe))),
             cache: Mutex::new(load(&dir)),
             dir,

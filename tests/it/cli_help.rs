@@ -57,6 +57,25 @@ fn every_command_is_in_the_overview_and_explains_itself() {
 }
 
 #[test]
+fn mistakes_are_documents_where_documents_are_wanted() {
+    let home = Home::new();
+    for (args, part) in [
+        (&["run", "--json"][..], "PROMPT"),
+        (&["status", "--jso", "--json"], "unexpected argument '--jso'"),
+        (&["job", "--json"], "--json"),
+        (&["run", "--json", "--timeout", "5h", "x"], "1s to 4h"),
+    ] {
+        let done = home.gateway(args).exits(2);
+        let said: serde_json::Value = serde_json::from_str(&done.stderr).expect(&done.stderr);
+        let error = &said["error"];
+        assert!(error["message"].as_str().unwrap().contains(part), "{error}");
+        assert_eq!((&error["exit_code"], done.stdout.as_str()), (&2.into(), ""));
+    }
+    let done = home.gateway(&["run", "--sesion", "x", "--", "--json"]).exits(2);
+    assert!(done.stderr.starts_with("error: "), "{done:?}");
+}
+
+#[test]
 fn mistakes_are_refused_with_a_suggestion() {
     let home = Home::new();
     let cases: [(&[&str], &str); 6] = [

@@ -88,7 +88,7 @@ async fn rows_are_whole(stage: &Stage, agent: &Agent, turn: &Value) {
         ),
         (&json!("completed"), &Value::Null, &json!("completed"), &Value::Null)
     );
-    let output = json!({"schema_version": 1, "content": turn["content"], "content_type": "markdown"});
+    let output = json!({"schema_version": 1, "content": turn["content"], "content_type": "text"});
     let run = stage.row("subagent_runs", &turn["run_id"]).await;
     let subagent = stage.row("subagents", &turn["subagent_id"]).await;
     assert_eq!(

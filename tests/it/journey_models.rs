@@ -13,22 +13,11 @@ async fn model_run(stage: &Stage, agent: &str, more: &Value) -> Value {
         .as_object_mut()
         .unwrap()
         .extend(more.as_object().unwrap().clone());
-    let (gateway, payload) = (stage.sandbox.gateway_id().await, payload.to_string());
-    let submit = [
-        "job",
-        "submit",
-        "--type",
-        "model_run",
-        "--gateway",
-        &gateway,
-        "--payload",
-        &payload,
-        "--json",
-    ];
-    let id = stage.sandbox.json(&submit).await["id"].as_str().unwrap().to_owned();
+    let job = stage.submit("model_run", &payload).await.ok().json();
+    let id = job["id"].as_str().unwrap();
     // Its exit code is that of the job.
-    stage.sandbox.run(&["job", "watch", &id]).await;
-    stage.sandbox.json(&["job", "show", &id, "--json"]).await
+    stage.sandbox.run(&["job", "watch", id]).await;
+    stage.sandbox.json(&["job", "show", id, "--json"]).await
 }
 
 /// What `debug` tells of a model run that was held to a schema.

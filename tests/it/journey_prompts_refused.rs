@@ -67,19 +67,8 @@ async fn what_nobody_takes_is_refused_and_no_row_is_written() {
             assert!(done.stderr.contains(why), "{why}: {done:?}");
         }
     }
-    let gateway = stage.sandbox.gateway_id().await;
-    let payload = json!({"prompt": "before\0behind", "model": "__default__", "output_format": "text"}).to_string();
-    let submit = [
-        "job",
-        "submit",
-        "--type",
-        "model_run",
-        "--gateway",
-        &gateway,
-        "--payload",
-        &payload,
-    ];
-    let done = stage.sandbox.run(&submit).await;
+    let payload = json!({"prompt": "before\0behind", "model": "__default__", "output_format": "text"});
+    let done = stage.submit("model_run", &payload).await;
     assert_ne!(done.code, 0, "{done:?}");
     assert!(done.stderr.contains("NUL"), "{done:?}");
     for table in ["gateway_jobs", "subagents", "subagent_runs"] {

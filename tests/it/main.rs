@@ -55,7 +55,6 @@ mod live_events;
 mod log_file;
 mod model_run;
 mod older_plane;
-mod older_turns;
 mod pairing_server;
 mod plane_faults;
 mod plane_server;

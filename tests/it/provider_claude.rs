@@ -157,6 +157,18 @@ fn the_models_of_a_resumed_session_are_counted_by_run() {
 }
 
 #[test]
+fn the_models_of_several_results_are_added() {
+    let result = |own: u64, all: u64| {
+        let used = |tokens: u64| json!({"opus": {"inputTokens": tokens, "contextWindow": 1_000, "costBasis": "list"}});
+        json!({"type": "result", "subtype": "success", "is_error": false, "result": "x",
+            "modelUsage": used(all), "model_usage_since_last_result": used(own)})
+    };
+    let run = invented(&[result(200, 900), result(50, 950)]);
+    let own = json!({"opus": {"inputTokens": 250, "contextWindow": 1_000, "costBasis": "list"}});
+    assert_eq!(run.end.metadata["model_usage"], own);
+}
+
+#[test]
 fn the_cost_is_of_the_run_or_flagged() {
     let cost = |name| {
         let end = replayed(name).end;
@@ -182,6 +194,21 @@ fn a_run_with_two_results_is_one_run() {
     assert!(run.end.tool_ran);
 }
 
+/// No reader takes such a number, or so many levels.
+#[test]
+fn a_last_word_with_odd_json_in_it_is_heard() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let line = format!(
+        r#"{{"type":"result","subtype":"success","is_error":false,"result":"x","total_cost_usd":1e400,"deep":{deep}}}"#
+    );
+    let run = replay(
+        line.as_bytes(),
+        &End::default(),
+        reader(&request("x"), "2.1.329", Format::JsonLines),
+    );
+    assert_eq!((run.outcome(), run.end.cost_usd), (Ok("x"), None));
+}
+
 /// Trap 5: an answer from another session is none.
 #[test]
 fn another_session_is_a_failure() {
@@ -190,7 +217,7 @@ fn another_session_is_a_failure() {
     let other = replayed_for("text", &request);
     let why = format!("Claude answered in session {SESSION} instead of 33333333-3333-4333-8333-333333333333");
     assert_eq!(other.outcome(), Err((FailureKind::Session, why.as_str())));
-    assert_eq!(kind("unknown_session"), FailureKind::Session);
+    assert_eq!(kind("unknown_session"), FailureKind::NoSession);
 
     request.session = Session::Resume(SESSION.to_uppercase());
     assert!(

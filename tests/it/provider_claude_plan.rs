@@ -1,7 +1,5 @@
 //! How runs of Claude Code are started.
 
-use std::fmt::Write as _;
-
 use gateway::domain::run::{FailureKind, RunFailure};
 use gateway::provider::ProviderId;
 use gateway::provider::claude::plan;
@@ -9,7 +7,7 @@ use gateway::provider::plan::{Cli, Format, Plan};
 use gateway::provider::request::{Access, Effort, OutputForm, RunRequest, Session};
 use serde_json::{Value, json};
 
-use crate::support::replay::{describe_plan, features, request};
+use crate::support::replay::{describe_plans, features, request};
 
 /// What `claude --help` of 2.1.197 names, as far as plans ask for it.
 const OLD: &str = "--output-format --input-format stream-json --verbose --include-partial-messages --model --tools \
@@ -120,11 +118,7 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
 }
 
 fn described(help: &str) -> String {
-    let describe = |mut text: String, (name, request): &(&str, RunRequest)| {
-        writeln!(text, "{name}\n{}", describe_plan(&planned(request, help))).unwrap();
-        text
-    };
-    cases().iter().fold(String::new(), describe)
+    describe_plans(&cases(), "", |request| planned(request, help))
 }
 
 #[test]
@@ -147,7 +141,13 @@ fn every_start_of_a_cli_that_is_not_known() {
 #[test]
 fn each_missing_flag_that_restricts_is_a_refusal() {
     let forbidding = with(Access::Restricted, |r| r.tools.disallowed = vec!["WebFetch".to_owned()]);
-    for flag in ["--tools", "--permission-mode", "--setting-sources", "--disallowedTools"] {
+    for flag in [
+        "--tools",
+        "--permission-mode",
+        "--setting-sources",
+        "--strict-mcp-config",
+        "--disallowedTools",
+    ] {
         let failure = planned(&forbidding, &OLD.replace(flag, "")).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Request);
         assert!(failure.message.contains(flag), "{}", failure.message);
@@ -273,8 +273,8 @@ fn limits_are_named() {
 #[test]
 fn values_cannot_become_options() {
     let id = |id: &str| with(Access::Restricted, |r| r.session = Session::Resume(id.to_owned()));
-    assert_eq!(refused(&id("--help")).0, FailureKind::Session);
-    assert_eq!(refused(&id("my session")).0, FailureKind::Session);
+    assert_eq!(refused(&id("--help")).0, FailureKind::NoSession);
+    assert_eq!(refused(&id("my session")).0, FailureKind::NoSession);
     for asked in [
         with(Access::Restricted, |r| r.tools.allowed = vec!["--add-dir=/".to_owned()]),
         with(Access::Restricted, |r| r.tools.disallowed = vec!["-p".to_owned()]),

@@ -1,6 +1,5 @@
 //! How turns of Codex are started.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use gateway::domain::prompt::CODEX_PROMPT;
@@ -12,7 +11,7 @@ use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, Effort, OutputForm, RunRequest, Session};
 use serde_json::json;
 
-use crate::support::replay::{Recordings, describe_plan, features, request};
+use crate::support::replay::{Recordings, describe_plans, features, request, with};
 
 /// What `codex exec --help` of 0.169.0 names, as far as plans ask for it.
 const HELP: &str = "Commands:\n  resume  Resume a previous session\nOptions:\n  -c, --config <key=value>\n  --model\n  \
@@ -36,18 +35,12 @@ fn refused(request: &RunRequest, help: &str) -> (FailureKind, String) {
 }
 
 fn cases() -> Vec<(&'static str, RunRequest)> {
-    let base = request("Sail.");
     let schema = |schema| OutputForm::Json { schema: Some(schema) };
-    let with = |change: &dyn Fn(&mut RunRequest)| {
-        let mut request = base.clone();
-        change(&mut request);
-        request
-    };
     vec![
-        ("restricted", base.clone()),
+        ("restricted", request("Sail.")),
         (
             "answer",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Answer;
                 r.session = Session::Ephemeral;
                 r.model = Some("gpt-5.5".to_owned());
@@ -56,7 +49,7 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "answer with a schema",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Answer;
                 r.session = Session::Ephemeral;
                 r.output = schema(json!({"type": "object", "properties": {"a": {"type": "integer"}}}));
@@ -65,26 +58,26 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "answer that is a tool call",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Answer;
                 r.output = schema(json!({"properties": {"name": {"enum": ["sail"]}, "args": {"type": "object"}}}));
             }),
         ),
         (
             "restricted with search and instructions",
-            with(&|r| {
+            with(|r| {
                 r.tools.allowed = vec!["Read".to_owned(), "Web_Search".to_owned()];
                 r.system_prompt = Some("You are a pilot.".to_owned());
             }),
         ),
         (
             "restricted, resumed",
-            with(&|r| r.session = Session::Resume(SESSION.to_owned())),
+            with(|r| r.session = Session::Resume(SESSION.to_owned())),
         ),
-        ("full", with(&|r| r.access = Access::Full)),
+        ("full", with(|r| r.access = Access::Full)),
         (
             "full, resumed",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Full;
                 r.session = Session::Resume(SESSION.to_owned());
             }),
@@ -94,19 +87,9 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
 
 #[test]
 fn plans_are_as_written_down() {
-    let mut text = String::new();
-    for (name, request) in cases() {
-        writeln!(text, "{name}\n{}", describe_plan(&planned(&request, HELP, VERSION))).unwrap();
-    }
-    for (name, request) in cases() {
-        writeln!(
-            text,
-            "{name}, old version\n{}",
-            describe_plan(&planned(&request, HELP, "codex-cli 0.46.0"))
-        )
-        .unwrap();
-    }
-    insta::assert_snapshot!("codex_plans", text);
+    let of = |note, version| describe_plans(&cases(), note, |request| planned(request, HELP, version));
+    let both = of("", VERSION) + &of(", old version", "codex-cli 0.46.0");
+    insta::assert_snapshot!("codex_plans", both);
 }
 
 /// The words above are those of the real help.
@@ -158,7 +141,7 @@ fn only_a_session_id_is_resumed_and_only_where_codex_can() {
         ..request("x")
     };
     for id in ["not-a-uuid", "--last", ""] {
-        assert_eq!(refused(&resume(id), HELP).0, FailureKind::Session, "{id}");
+        assert_eq!(refused(&resume(id), HELP).0, FailureKind::NoSession, "{id}");
     }
     let without = HELP.replace("  resume  Resume a previous session", "");
     assert_eq!(refused(&resume(SESSION), &without).0, FailureKind::Session);

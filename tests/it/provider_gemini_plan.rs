@@ -1,7 +1,5 @@
 //! How turns of Gemini CLI are started.
 
-use std::fmt::Write as _;
-
 use gateway::domain::prompt::GEMINI_PROMPT;
 use gateway::domain::run::{FailureKind, RunFailure};
 use gateway::provider::ProviderId;
@@ -11,7 +9,7 @@ use gateway::provider::plan::{Cli, Plan};
 use gateway::provider::request::{Access, OutputForm, RunRequest, Session};
 use serde_json::json;
 
-use crate::support::replay::{Recordings, describe_plan, features, request};
+use crate::support::replay::{Recordings, describe_plans, features, request, with};
 
 /// What `gemini --help` of 0.61.0 names, as far as plans ask for it.
 const HELP: &str = "  --model\n  --skip-trust\n  --sandbox\n  --yolo\n  --approval-mode [choices: \"default\", \
@@ -37,17 +35,11 @@ fn refused(request: &RunRequest, help: &str) -> (FailureKind, String) {
 }
 
 fn cases() -> Vec<(&'static str, RunRequest)> {
-    let base = request("Sail.");
-    let with = |change: &dyn Fn(&mut RunRequest)| {
-        let mut request = base.clone();
-        change(&mut request);
-        request
-    };
     vec![
-        ("restricted", base.clone()),
+        ("restricted", request("Sail.")),
         (
             "answer",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Answer;
                 r.session = Session::Ephemeral;
                 r.model = Some("gemini-2.5-flash".to_owned());
@@ -55,7 +47,7 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "answer with a schema",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Answer;
                 r.session = Session::Ephemeral;
                 r.output = OutputForm::Json {
@@ -66,7 +58,7 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "restricted with instructions and without a tool",
-            with(&|r| {
+            with(|r| {
                 r.tools.disallowed = vec!["google_web_search".to_owned(), "a\"b".to_owned()];
                 r.system_prompt = Some("You are a pilot.".to_owned());
                 r.append_system_prompt = Some("Be terse.".to_owned());
@@ -74,22 +66,22 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
         ),
         (
             "restricted with an at in the prompt",
-            with(&|r| r.prompt = "mail me@example.com".to_owned()),
+            with(|r| r.prompt = "mail me@example.com".to_owned()),
         ),
         (
             "restricted, resumed",
-            with(&|r| r.session = Session::Resume(SESSION.to_owned())),
+            with(|r| r.session = Session::Resume(SESSION.to_owned())),
         ),
         (
             "full",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Full;
                 r.extras.extensions = vec!["sextant".to_owned(), "log".to_owned()];
             }),
         ),
         (
             "full, resumed, an at in the prompt",
-            with(&|r| {
+            with(|r| {
                 r.access = Access::Full;
                 r.session = Session::Resume(SESSION.to_owned());
                 r.prompt = "use @test".to_owned();
@@ -100,19 +92,9 @@ fn cases() -> Vec<(&'static str, RunRequest)> {
 
 #[test]
 fn plans_are_as_written_down() {
-    let mut text = String::new();
-    for (name, request) in cases() {
-        writeln!(text, "{name}\n{}", describe_plan(&planned(&request, HELP))).unwrap();
-    }
-    for (name, request) in cases() {
-        writeln!(
-            text,
-            "{name}, old version\n{}",
-            describe_plan(&planned(&request, OLD_HELP))
-        )
-        .unwrap();
-    }
-    insta::assert_snapshot!("gemini_plans", text);
+    let of = |note, help| describe_plans(&cases(), note, |request| planned(request, help));
+    let both = of("", HELP) + &of(", old version", OLD_HELP);
+    insta::assert_snapshot!("gemini_plans", both);
 }
 
 /// The words above are those of the real help.
@@ -133,6 +115,9 @@ fn a_gemini_that_cannot_be_restricted_is_not_started() {
             assert_eq!(kind, FailureKind::Request);
             assert!(message.contains("(0.61.0) has no --approval-mode plan"), "{message}");
         }
+        let open = HELP.replace("--allowed-mcp-server-names", "");
+        let (_, message) = refused(&asked, &open);
+        assert!(message.contains("has no --allowed-mcp-server-names"), "{message}");
     }
     let full = RunRequest {
         access: Access::Full,
@@ -189,7 +174,7 @@ fn only_a_session_id_is_resumed_and_only_where_gemini_can() {
         ..request("x")
     };
     for id in ["latest", "1", ""] {
-        assert_eq!(refused(&resume(id), HELP).0, FailureKind::Session, "{id}");
+        assert_eq!(refused(&resume(id), HELP).0, FailureKind::NoSession, "{id}");
     }
     let (_, message) = refused(&resume(SESSION), &HELP.replace("--resume", ""));
     assert!(message.contains("no --resume"), "{message}");

@@ -50,11 +50,21 @@ impl Runs {
                 success: true, output, ..
             }) => Ok(Closed::Done { output }),
             Ok(Reply { error, .. }) => Ok(Closed::Refused {
-                error: error.unwrap_or_else(|| format!("Unexpected response from {FINALIZE}")),
+                error: error.unwrap_or_else(unexpected),
             }),
+            Err(BackendError::Unexpected { .. }) => self.look(end).await,
             Err(error) if error.status() == Some(404) => self.finalize_by_updates(end).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Nobody understands the answer, so the row tells whether the end was taken.
+    async fn look(&self, end: &RunFinal) -> Result<Closed, BackendError> {
+        let status = self.run_status(&end.run_id).await?;
+        if status.as_deref() == Some(end.final_status.as_str()) {
+            return Ok(Closed::Done { output: None });
+        }
+        Ok(Closed::Refused { error: unexpected() })
     }
 
     async fn finalize_by_updates(&self, end: &RunFinal) -> Result<Closed, BackendError> {
@@ -217,6 +227,10 @@ fn is_told(subagent: &Value, end: &RunFinal) -> bool {
 
 fn current_run(subagent: &Value) -> Option<RunId> {
     RunId::new(subagent.pointer("/metadata/current_run_id")?.as_str()?).ok()
+}
+
+fn unexpected() -> String {
+    format!("Unexpected response from {FINALIZE}")
 }
 
 fn request(end: &RunFinal) -> Value {

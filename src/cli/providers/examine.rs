@@ -1,6 +1,5 @@
 //! Agent CLIs of this host, examined: by `pair`, `doctor` and `providers list`.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,6 @@ use crate::job::validation::Validator;
 use crate::process::env::ChildEnv;
 use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
-use crate::provider::discovery::Places;
 use crate::provider::driver::Known;
 use crate::provider::health;
 use crate::provider::health_memory::{self, HealthMemory};
@@ -140,8 +138,7 @@ impl Examiner {
 }
 
 fn prober(settings: &Settings, env: ChildEnv, cx: &Context) -> Prober {
-    let places = Places::from_environment(cx.env.home().as_deref(), |name| cx.env.get(name).map(str::to_owned));
-    let prober = Prober::new(places, named(settings), env);
+    let prober = Prober::of_host(&cx.env, &settings.providers, env);
     // Nothing is made for a look: without a state directory nothing is set either.
     match OwnerDir::open(&cx.paths.dir) {
         Ok(Some(dir)) => prober.with_settings(ProviderSettingsFile::new(&Arc::new(dir))),
@@ -154,18 +151,6 @@ fn validator(env: ChildEnv, cx: &Context) -> Option<Validator> {
     let dir = Arc::new(cx.state_dir().ok()?);
     let agents = Agents::new(&dir, Arc::new(Known)).ok()?;
     Some(Validator::new(agents, Homes::new(&dir), env))
-}
-
-fn named(settings: &Settings) -> BTreeMap<ProviderId, String> {
-    let commands = &settings.providers;
-    [
-        (ProviderId::ClaudeCode, &commands.claude),
-        (ProviderId::Codex, &commands.codex),
-        (ProviderId::Gemini, &commands.gemini),
-    ]
-    .into_iter()
-    .filter_map(|(provider, command)| Some((provider, command.clone()?)))
-    .collect()
 }
 
 impl Examined {

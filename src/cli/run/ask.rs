@@ -15,6 +15,7 @@ use crate::cli::target;
 use crate::config::backend::same_origin;
 use crate::domain::prompt;
 use crate::provider::ProviderId;
+use crate::provider::schema::Schema;
 use crate::state::last_run;
 
 /// What a run gets when nothing is said; the gateway's own default.
@@ -72,7 +73,10 @@ pub(super) fn schema(path: &Path) -> Result<Value, CliError> {
         return Err(unusable(&format_args!("it has more than {MOST_SCHEMA_BYTES} bytes")));
     }
     match serde_json::from_slice(&bytes) {
-        Ok(schema @ Value::Object(_)) => Ok(schema),
+        Ok(schema @ Value::Object(_)) => match Schema::new(&schema) {
+            Ok(_good) => Ok(schema),
+            Err(failure) => Err(unusable(&failure)),
+        },
         Ok(_) => Err(unusable(&"it is no JSON object")),
         Err(error) => Err(unusable(&error)),
     }

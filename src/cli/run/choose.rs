@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::cli::error::CliError;
 use crate::provider::ProviderId;
-use crate::provider::capability::is_ready;
-use crate::wire::heartbeat::{HealthStatus, ProviderCapability};
+use crate::provider::capability::{is_healthy, is_ready, json_mode};
+use crate::wire::heartbeat::ProviderCapability;
 
 /// The best agent of a gateway: healthy before merely installed. For an answer in JSON one that can be held to a schema
 /// comes first, streaming JSON is the second best.
@@ -26,13 +26,8 @@ fn capability(gateway: &Value, provider: ProviderId) -> Option<ProviderCapabilit
 }
 
 fn rank(capability: &ProviderCapability, json: bool) -> (u8, bool) {
-    let form = match (json, capability.supports.output_schema, capability.supports.stream_json) {
-        (true, true, _) => 2,
-        (true, false, true) => 1,
-        (true, false, false) | (false, _, _) => 0,
-    };
-    let healthy = capability.health.as_ref().map(|health| health.status) == Some(HealthStatus::Healthy);
-    (form, healthy)
+    let form = if json { json_mode(capability) } else { 0 };
+    (form, is_healthy(capability))
 }
 
 fn none_ready(known: &[(ProviderId, ProviderCapability)]) -> CliError {

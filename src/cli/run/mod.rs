@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 
 use self::ask::Ask;
 use self::end::End;
@@ -22,6 +22,7 @@ use crate::cli::context::Context;
 use crate::cli::duration;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
+use crate::cli::interrupt::listen;
 use crate::cli::operator::{Operator, StartedRun};
 use crate::cli::output::Details;
 use crate::cli::watcher;
@@ -153,8 +154,7 @@ pub(crate) async fn run(args: &RunArgs, cx: &Context) -> CliResult {
     let operator = Operator::open(cx).await?;
     let ask = ask::plan(args, prompt, schema, &operator, cx).await?;
     // From here on Ctrl-C does not end this process by itself: it would leave the run behind.
-    let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|error| CliError::failed("Signals cannot be received.").detail(error.to_string()))?;
+    let mut interrupts = listen(SignalKind::interrupt())?;
     let started = operator.start_run(&ask.body).await?;
     remember(&operator, &started, cx);
     announce(&ask, &started, cx);

@@ -4,7 +4,7 @@ mod remote;
 mod terminal;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::mpsc;
 
 use self::remote::{Called, Remote};
@@ -12,6 +12,7 @@ use self::terminal::{Raw, Size};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
+use crate::cli::interrupt::listen;
 use crate::cli::operator::Operator;
 use crate::cli::output::{Details, Output};
 use crate::cli::{shell_words, target};
@@ -119,10 +120,6 @@ impl Signals {
             _ = self.interrupted.recv() => {}
         }
     }
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, CliError> {
-    signal(kind).map_err(|error| CliError::failed("Signals cannot be received.").detail(error.to_string()))
 }
 
 fn interrupted(message: &str) -> CliError {

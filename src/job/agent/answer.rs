@@ -1,14 +1,26 @@
 //! Whether the answer is what was asked for.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::domain::run::{Answer, FailureKind, RunFailure};
 use crate::provider::answer::object_in;
 use crate::provider::driver::Check;
 use crate::provider::request::{OutputForm, RunRequest, Session};
 
+/// Longest time that an answer is held against its schema.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Puts the JSON of the answer into its place and holds it against the schema.
-pub(super) fn checked(mut answer: Answer, request: &RunRequest, check: Option<&Check>) -> Result<Answer, RunFailure> {
+pub(super) async fn checked(
+    mut answer: Answer,
+    request: &RunRequest,
+    check: Option<&Check>,
+) -> Result<Answer, RunFailure> {
     if request.output == OutputForm::Text {
         return Ok(answer);
     }
@@ -18,9 +30,26 @@ pub(super) fn checked(mut answer: Answer, request: &RunRequest, check: Option<&C
     let Some(check) = check else {
         return Ok(answer);
     };
-    match &answer.structured {
+    let check = Arc::clone(check);
+    aside(move || match &answer.structured {
         Some(value) => check(value).map(|()| answer),
         None => Err(RunFailure::new(FailureKind::Answer, "The answer holds no JSON object")),
+    })
+    .await
+}
+
+/// Does what schemas ask for on a thread where nothing else waits for it: it may be much.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RunFailure> + Send + 'static,
+) -> Result<T, RunFailure> {
+    let failed = |kind, why: String| Err(RunFailure::new(kind, why));
+    match timeout(PATIENCE, spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(fault)) => failed(FailureKind::Crash, fault.to_string()),
+        Err(_elapsed) => failed(
+            FailureKind::Request,
+            format!("the JSON schema takes more than {PATIENCE:?} of work"),
+        ),
     }
 }
 

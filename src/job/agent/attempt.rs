@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::run::{Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
-use crate::job::agent::droppings::{Droppings, Reports};
+use crate::job::agent::droppings::Droppings;
 use crate::job::agent::pulse::Pulse;
 use crate::job::agent::scratch::{OutputFile, Scratch, read_output};
+use crate::job::agent::temp::Temp;
 use crate::job::agent::{Boundary, CommandLine, How, Observer, Process, Turn};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
@@ -66,7 +67,27 @@ pub(super) struct Start<'a> {
 }
 
 impl Start<'_> {
+    /// With a directory for temporary files that is gone afterwards.
     pub(super) async fn run(&self, observer: &mut dyn Observer) -> Attempt {
+        let temp = match Temp::create(&self.turn.env, &self.turn.mark) {
+            Ok(temp) => temp,
+            Err(error) => {
+                let why = format!("cannot make a directory for temporary files: {error}");
+                return Attempt::without_process(How::Refused, RunFailure::new(FailureKind::Crash, why));
+            }
+        };
+        let env = self.turn.env.clone();
+        let env = temp.iter().fold(env, |env, temp| temp.surround(env));
+        let attempt = self.run_in(env, observer).await;
+        if let Some(temp) = temp {
+            // A run that was only to answer has nothing left to do.
+            let acts = self.request.access != Access::Answer;
+            temp.remove(acts.then_some(&self.turn.mark)).await;
+        }
+        attempt
+    }
+
+    async fn run_in(&self, env: ChildEnv, observer: &mut dyn Observer) -> Attempt {
         let plan = match self.driver.plan(self.turn.provider, self.request, self.cli()) {
             Ok(plan) => plan,
             Err(failure) => return Attempt::without_process(How::Refused, failure),
@@ -78,10 +99,8 @@ impl Start<'_> {
         let command = self.command_line(&plan);
         observer.planned(&command);
         let droppings = Droppings::before(&command.cwd, self.turn.provider.droppings());
-        let temp_dir = self.turn.env.get("TMPDIR").map(PathBuf::from);
-        let reports = Reports::before(temp_dir, self.turn.provider.reports());
         let (format, output_file) = (plan.format, plan.output_file.clone());
-        let spec = self.spec(plan, &command);
+        let spec = self.spec(plan, &command, env);
         let patience = self.deadline.saturating_duration_since(Instant::now());
         match spawn_patiently(&spec, patience, self.stop).await {
             Err(Unstarted::Stopped) => Attempt::without_process(How::Cancelled, cancelled()),
@@ -96,9 +115,6 @@ impl Start<'_> {
                     .transcript(self.turn.provider, self.request, self.cli(), format);
                 let (how, exit) = self.read(child, format, &mut *reader, observer).await;
                 self.sweep(&exit, &droppings).await;
-                if let Some(reports) = reports {
-                    reports.remove();
-                }
                 let process = Process::new(command, exit);
                 self.judge(how, reader, process, output_file)
             }
@@ -130,14 +146,11 @@ impl Start<'_> {
         }
     }
 
-    fn spec(&self, plan: Plan, command: &CommandLine) -> Spec {
-        let env = plan
-            .env
-            .into_iter()
-            .fold(self.turn.env.clone(), |env, (name, value)| match value {
-                Some(value) => env.with(name, value),
-                None => env.without(name),
-            });
+    fn spec(&self, plan: Plan, command: &CommandLine, env: ChildEnv) -> Spec {
+        let env = plan.env.into_iter().fold(env, |env, (name, value)| match value {
+            Some(value) => env.with(name, value),
+            None => env.without(name),
+        });
         let env: ChildEnv = env.with(mark::NAME, &self.turn.mark);
         let mut spec = Spec::new(&command.program, env)
             .args(plan.args)

@@ -13,6 +13,7 @@ mod report;
 pub mod retry;
 mod scratch;
 mod spent;
+mod temp;
 mod totals;
 mod turns;
 
@@ -44,6 +45,7 @@ use crate::state::fs::{FsError, OwnerDir};
 
 pub use self::environment::environment;
 pub use self::report::{Boundary, CommandLine, How, Observer, Process, Report};
+pub use self::temp::clear_temp;
 
 /// Runs agents. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -132,12 +134,7 @@ impl Agents {
 
     /// Removes what runs of an earlier life have left below `name`. Nothing may run there.
     pub fn clear(&self, name: &str) {
-        let path = self.0.work.path().join(name);
-        if let Err(error) = std::fs::remove_dir_all(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot remove what earlier runs left");
-        }
+        scratch::remove(&self.0.work.path().join(name));
     }
 
     /// Runs one turn to its end. `stop` ends it early: nothing of it is alive when this returns.
@@ -153,7 +150,8 @@ impl Agents {
             spent: Spent::default(),
         };
         if let OutputForm::Json { schema: Some(schema) } = &turn.request.output {
-            match self.0.driver.schema(schema) {
+            let (driver, schema) = (Arc::clone(&self.0.driver), schema.clone());
+            match answer::aside(move || driver.schema(&schema)).await {
                 Ok(check) => run.check = Some(check),
                 Err(failure) => return run.report(Attempt::without_process(How::Refused, failure)),
             }
@@ -259,11 +257,11 @@ impl Run<'_> {
         };
         let mut attempt = start.run(observer).await;
         let got = attempt.end.session_id.clone();
-        attempt.end.answer = attempt
-            .end
-            .answer
-            .and_then(|answer| answer::checked(answer, &self.request, self.check.as_ref()))
-            .and_then(|answer| answer::same_session(&self.request.session, got.as_deref()).map(|()| answer));
+        attempt.end.answer = match attempt.end.answer {
+            Ok(answer) => answer::checked(answer, &self.request, self.check.as_ref()).await,
+            Err(failure) => Err(failure),
+        }
+        .and_then(|answer| answer::same_session(&self.request.session, got.as_deref()).map(|()| answer));
         let began = match self.request.session {
             Session::Ephemeral => None,
             Session::New(_) => Some(Began::Now),

@@ -73,6 +73,7 @@ impl Reason {
             | FailureKind::Model
             | FailureKind::Request
             | FailureKind::Session
+            | FailureKind::NoSession
             | FailureKind::Limit
             | FailureKind::Crash => None,
         }

@@ -103,11 +103,12 @@ impl Drop for Scratch {
     }
 }
 
-fn remove(path: &Path) {
+/// Removes what a run has left, if there is anything.
+pub(super) fn remove(path: &Path) {
     match std::fs::remove_dir_all(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(path = %path.display(), %error, "the directory of a run stays"),
+        Err(error) => tracing::warn!(path = %path.display(), %error, "cannot remove what a run left"),
     }
 }
 

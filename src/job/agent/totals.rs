@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use tracing::warn;
 
 use crate::domain::run::{Cumulative, RunEnd};
+use crate::domain::usage;
 use crate::state::fs::OwnerDir;
 
 /// Where the last totals are remembered.
@@ -83,7 +84,7 @@ fn per_run(before: Option<&Value>, end: &mut RunEnd) {
             .and_then(|before| before.get("usage"))
             .filter(|usage| !usage.is_null())
         {
-            Some(before) => total.map(|total| minus(total, before)),
+            Some(before) => total.map(|total| usage::since(total, before)),
             None => {
                 end.metadata
                     .extend(total.map(|total| ("session_usage".to_owned(), total)));
@@ -101,28 +102,6 @@ fn per_run(before: Option<&Value>, end: &mut RunEnd) {
                 None
             }
         };
-    }
-}
-
-/// Number by number. Where the total shrank the CLI has begun to count anew.
-fn minus(total: Value, before: &Value) -> Value {
-    match total {
-        Value::Object(total) => total
-            .into_iter()
-            .map(|(name, value)| {
-                let before = before.get(&name).unwrap_or(&Value::Null);
-                let value = minus(value, before);
-                (name, value)
-            })
-            .collect(),
-        Value::Number(total) => match (total.as_u64(), before.as_u64()) {
-            (Some(total), Some(before)) => total.checked_sub(before).unwrap_or(total).into(),
-            _ => match (total.as_f64(), before.as_f64()) {
-                (Some(all), Some(before)) if all >= before => (all - before).into(),
-                _ => total.into(),
-            },
-        },
-        other @ (Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_)) => other,
     }
 }
 

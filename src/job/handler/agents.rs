@@ -12,6 +12,7 @@ use crate::job::handler::Context;
 use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
 use crate::provider::cause::Cause;
+use crate::provider::claude;
 use crate::provider::codex::servers;
 use crate::provider::document::Picture;
 use crate::provider::gemini;
@@ -30,6 +31,16 @@ const FIRST_LOOK: Duration = Duration::from_secs(45);
 pub(super) struct Root {
     pub(super) is_root: bool,
     pub(super) allowed: bool,
+}
+
+impl Root {
+    /// Why an agent may not act freely for this account, if it may not.
+    pub(super) fn bars(self, provider: ProviderId) -> Option<&'static str> {
+        match provider {
+            ProviderId::ClaudeCode => claude::barred(self.is_root, self.allowed),
+            ProviderId::Codex | ProviderId::Gemini => None,
+        }
+    }
 }
 
 /// What an agent finds around it.

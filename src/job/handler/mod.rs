@@ -9,6 +9,7 @@ pub mod shell_exec;
 pub mod shell_session;
 mod subagent_cancel;
 mod subagent_run;
+mod time_limit;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -227,23 +228,12 @@ pub const fn needs_control(kind: &JobKind) -> bool {
 /// A type nobody here knows.
 pub fn unsupported(job: &Job) -> JobOutcome {
     let job_type = job.kind.as_str();
-    JobOutcome::Failed {
-        result: result_with("Unsupported job type", job_type),
-        error: format!("Unsupported job type: {job_type}"),
-    }
+    let about = [("job_type", Value::from(job_type))];
+    JobOutcome::failed(format!("Unsupported job type: {job_type}"), about).saying("Unsupported job type")
 }
 
 /// A handler that broke.
 pub fn broken(job: &Job, error: String) -> JobOutcome {
-    JobOutcome::Failed {
-        result: result_with("Gateway job processing failed", job.kind.as_str()),
-        error,
-    }
-}
-
-fn result_with(message: &str, job_type: &str) -> crate::domain::job::JobResult {
-    let mut fields = Map::new();
-    fields.insert("message".to_owned(), Value::from(message));
-    fields.insert("job_type".to_owned(), Value::from(job_type));
-    fields.into()
+    let about = [("job_type", Value::from(job.kind.as_str()))];
+    JobOutcome::failed(error, about).saying("Gateway job processing failed")
 }

@@ -161,10 +161,7 @@ fn about(request: &Request) -> [(&'static str, Value); 2] {
 }
 
 fn fail(request: &Request, message: &str, error: &BackendError) -> JobOutcome {
-    let mut outcome = JobOutcome::failed(error.to_string(), about(request));
-    let fields = &mut outcome.result_mut().fields;
-    fields.insert("message".to_owned(), Value::from(message));
-    outcome
+    JobOutcome::failed(error.to_string(), about(request)).saying(message)
 }
 
 fn not_found(request: &Request) -> JobOutcome {

@@ -44,15 +44,15 @@ async fn end_run(runs: &Runs, mut outcome: JobOutcome, end: &RunFinal) -> Result
         }
         Closed::Refused { error } => {
             tracing::warn!(run = %end.run_id, error, NOT_PERSISTED);
+            // What has no end yet must not stay running; what has one may have a successor already.
+            if runs.run_status(&end.run_id).await?.as_deref() == Some("running") {
+                runs.fail(&end.subagent_id, Some(&end.run_id), &error).await?;
+            }
             let ids = [
                 ("subagent_id", Value::from(end.subagent_id.as_str())),
                 ("run_id", Value::from(end.run_id.as_str())),
             ];
-            let JobOutcome::Failed { mut result, .. } = JobOutcome::failed(NOT_PERSISTED, ids) else {
-                return Ok(outcome);
-            };
-            result.fields.insert("message".to_owned(), Value::from(NOT_PERSISTED));
-            Ok(JobOutcome::Failed { result, error })
+            Ok(JobOutcome::failed(error, ids).saying(NOT_PERSISTED))
         }
     }
 }

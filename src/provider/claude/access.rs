@@ -18,6 +18,7 @@ const RESTRICTING: &[(&str, &str)] = &[
     ("toolsFlag", "--tools"),
     ("permissionModeFlag", "--permission-mode"),
     ("settingSourcesFlag", "--setting-sources"),
+    ("strictMcpConfigFlag", "--strict-mcp-config"),
 ];
 
 /// How the request's access is told to the CLI.
@@ -118,11 +119,15 @@ fn restricted_mode(asked: Option<&str>) -> Result<String, RunFailure> {
     )
 }
 
+/// Why Claude may not act freely for this account, if it may not.
+pub(crate) fn barred(is_root: bool, allow_root: bool) -> Option<&'static str> {
+    (is_root && !allow_root)
+        .then_some("Claude does not act freely as root. Allow it with: gateway providers set claude --allow-root")
+}
+
 fn full(request: &RunRequest, features: &Features) -> Result<Permissions, RunFailure> {
     let extras = &request.extras;
-    if extras.is_root && !extras.allow_root {
-        let why = "Claude does not act freely as root. \
-                   Allow it with: gateway providers set claude --allow-root";
+    if let Some(why) = barred(extras.is_root, extras.allow_root) {
         return refusal(FailureKind::Request, why);
     }
     let named = extras.permission_mode.as_deref().map(str::trim);

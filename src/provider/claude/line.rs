@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::provider::lean::Text;
+use crate::provider::tame;
 
 /// Any line.
 #[derive(Debug, Deserialize)]
@@ -73,7 +74,7 @@ impl Message {
     /// A message that is a bare text, or has one for its content, or has parts of a shape nobody knows: these must not
     /// hide the others.
     fn read_odd(raw: &RawValue) -> Self {
-        let mut message = serde_json::from_str(raw.get()).unwrap_or(Value::Null);
+        let mut message = tame::read(raw.get().as_bytes()).unwrap_or(Value::Null);
         let content = message.get_mut("content").map(Value::take).unwrap_or(message.clone());
         let parts = match content {
             Value::String(text) => vec![Part::text(text)],

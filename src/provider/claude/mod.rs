@@ -12,5 +12,7 @@ pub mod transcript;
 mod usage;
 mod verdict;
 
+pub(crate) use self::access::barred;
+
 /// The name people use.
 const LABEL: &str = "Claude";

@@ -11,6 +11,7 @@ use crate::provider::claude::usage::Usage;
 use crate::provider::claude::verdict::{self, Heard};
 use crate::provider::plan::{Cli, Format};
 use crate::provider::request::{OutputForm, RunRequest, Session};
+use crate::provider::tame;
 use crate::provider::transcript::{Ended, Transcript};
 
 /// What of `system` lines is worth an event: each with the members that go with it.
@@ -125,7 +126,7 @@ impl Reader {
         let Some((phase, members)) = PROGRESS.iter().find(|(phase, _)| *phase == subtype) else {
             return;
         };
-        let mut object = serde_json::from_slice::<Map<String, Value>>(bytes).unwrap_or_default();
+        let mut object = tame::read::<Map<String, Value>>(bytes).unwrap_or_default();
         object.retain(|name, value| members.contains(&name.as_str()) && !value.is_null());
         if *phase == "init" {
             // A second result has a second one in front; it is the same run.
@@ -139,7 +140,7 @@ impl Reader {
     }
 
     fn result(&mut self, bytes: &[u8]) {
-        if let Ok(result) = serde_json::from_slice::<Map<String, Value>>(bytes) {
+        if let Ok(result) = tame::read::<Map<String, Value>>(bytes) {
             self.usage.add(&result);
             self.results += 1;
             self.result = Some(result);
@@ -149,13 +150,13 @@ impl Reader {
     /// One document: a result, or everything as a list with the result in it.
     fn document(&mut self) -> Option<String> {
         let text = self.whole.text()?;
-        let found = match serde_json::from_str::<Value>(&text) {
+        let found = match tame::read::<Value>(text.as_bytes()) {
             Ok(Value::Array(lines)) => lines
                 .into_iter()
                 .rev()
                 .find(|line| line.get("type") == Some(&Value::from("result"))),
             Ok(other) => Some(other),
-            Err(_) => text.lines().rev().find_map(|line| serde_json::from_str(line).ok()),
+            Err(_) => text.lines().rev().find_map(|line| tame::read(line.as_bytes()).ok()),
         };
         if let Some(Value::Object(result)) = found {
             self.usage.add(&result);

@@ -2,34 +2,52 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::usage;
+
 /// Figures of all `result` lines together.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     tokens: Option<Value>,
     own_cost: Option<f64>,
     total_cost: Option<f64>,
+    models: Option<Map<String, Value>>,
 }
+
+/// Numbers of a model that are no counts.
+const SIZES: &[&str] = &["contextWindow", "maxOutputTokens"];
 
 impl Usage {
     /// Adds one `result`.
     pub(crate) fn add(&mut self, result: &Map<String, Value>) {
-        if let Some(tokens) = result
-            .get("usage")
-            .or_else(|| result.get("usage_metadata"))
-            .filter(|it| it.is_object())
-        {
-            match &mut self.tokens {
-                Some(sum) => add(sum, tokens),
-                sum @ None => *sum = Some(tokens.clone()),
-            }
-        }
+        let tokens = result.get("usage").or_else(|| result.get("usage_metadata"));
+        let tokens = tokens.filter(|tokens| tokens.is_object()).cloned();
+        self.tokens = usage::sum(self.tokens.take(), tokens);
         if let Some(cost) = result.get("total_cost_usd").and_then(Value::as_f64) {
             self.total_cost = Some(cost);
         }
         if let Some(models) = result.get("model_usage_since_last_result").and_then(Value::as_object) {
             let costs = models.values().filter_map(|model| model.get("costUSD")?.as_f64());
             self.own_cost = Some(self.own_cost.unwrap_or(0.0) + costs.sum::<f64>());
+            self.add_models(models);
         }
+    }
+
+    fn add_models(&mut self, more: &Map<String, Value>) {
+        let models = self.models.get_or_insert_default();
+        for (name, model) in more {
+            let sum = models.entry(name.as_str()).or_insert(Value::Null);
+            usage::add(sum, model.clone());
+            for size in SIZES {
+                if let (Some(sum), Some(size)) = (sum.get_mut(*size), model.get(*size)) {
+                    sum.clone_from(size);
+                }
+            }
+        }
+    }
+
+    /// What each model did in this run, where the CLI tells it apart from the session.
+    pub(crate) const fn models(&self) -> Option<&Map<String, Value>> {
+        self.models.as_ref()
     }
 
     /// Tokens of this run.
@@ -41,33 +59,6 @@ impl Usage {
     pub(crate) fn cost(&self) -> (Option<f64>, bool) {
         self.own_cost
             .map_or((self.total_cost, false), |cost| (Some(cost), true))
-    }
-}
-
-/// Adds numbers to numbers of the same name; of anything else the newer stays.
-fn add(sum: &mut Value, more: &Value) {
-    match (&mut *sum, more) {
-        (Value::Object(sum), Value::Object(more)) => {
-            for (name, more) in more {
-                add(sum.entry(name.as_str()).or_insert(Value::Null), more);
-            }
-        }
-        (Value::Number(own), Value::Number(other)) => {
-            let whole = own
-                .as_u64()
-                .zip(other.as_u64())
-                .map(|(own, other)| Value::from(own.saturating_add(other)));
-            let real = || {
-                own.as_f64()
-                    .zip(other.as_f64())
-                    .map(|(own, other)| Value::from(own + other))
-            };
-            if let Some(total) = whole.or_else(real) {
-                *sum = total;
-            }
-        }
-        (_, Value::Null) => {}
-        (sum, more) => more.clone_into(sum),
     }
 }
 

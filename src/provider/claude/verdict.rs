@@ -35,10 +35,8 @@ const METADATA: &[(&str, &str)] = &[
 
 /// Phrases in what the CLI says for people; the first that matches decides.
 const PHRASES: &[(FailureKind, &[&str])] = &[
-    (
-        FailureKind::Session,
-        &["already in use", "No conversation found", "--resume requires"],
-    ),
+    (FailureKind::NoSession, &["No conversation found"]),
+    (FailureKind::Session, &["already in use", "--resume requires"]),
     (
         FailureKind::Authentication,
         &[
@@ -99,7 +97,7 @@ pub(crate) fn judge(heard: &Heard<'_>, facts: &Ended<'_>) -> RunEnd {
             cost: cost_usd.is_some() && !own && heard.asked.cost_is_cumulative,
         },
         tool_ran: heard.tool_ran || (heard.only_result && took_turns(result)),
-        metadata: metadata(result, heard.results),
+        metadata: metadata(result, heard),
         session_id,
     }
 }
@@ -265,21 +263,19 @@ fn took_turns(result: &Map<String, Value>) -> bool {
         .is_some_and(|turns| turns > 1)
 }
 
-fn metadata(result: &Map<String, Value>, results: u64) -> Map<String, Value> {
+fn metadata(result: &Map<String, Value>, heard: &Heard<'_>) -> Map<String, Value> {
     let take = |(from, to): &(&str, &str)| Some(((*to).to_owned(), result.get(*from)?.clone()));
     let mut metadata: Map<_, _> = METADATA
         .iter()
         .filter_map(take)
         .filter(|(_, value)| !value.is_null())
         .collect();
-    if results > 1 {
-        metadata.insert("results".to_owned(), Value::from(results));
-    } else if let Some(own) = result
-        .get("model_usage_since_last_result")
-        .filter(|models| models.is_object())
-    {
+    if heard.results > 1 {
+        metadata.insert("results".to_owned(), Value::from(heard.results));
+    }
+    if let Some(own) = heard.usage.models() {
         // `modelUsage` counts the session; a run has only what it used itself.
-        metadata.insert("model_usage".to_owned(), own.clone());
+        metadata.insert("model_usage".to_owned(), Value::Object(own.clone()));
     }
     metadata
 }

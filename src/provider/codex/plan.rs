@@ -7,7 +7,7 @@ use crate::domain::run::{FailureKind, RunFailure};
 use crate::provider::argument::{self, refusal, toml_string};
 use crate::provider::codex::quirks::knows_settings;
 use crate::provider::codex::schema::{self, TOOL_HINT};
-use crate::provider::plan::{Cli, Format, Plan, PlanFile};
+use crate::provider::plan::{Cli, Files, Format, Plan};
 use crate::provider::prompt;
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 
@@ -35,7 +35,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
         args: draft.args,
         env: Vec::new(),
         stdin: draft.prompt.into_bytes(),
-        files: draft.files,
+        files: draft.files.list,
         output_file,
         format: if cli.features.has("jsonFlag") {
             Format::JsonLines
@@ -53,7 +53,7 @@ struct Draft<'a> {
     /// Whether the settings of today's versions are known.
     current: bool,
     args: Vec<String>,
-    files: Vec<PlanFile>,
+    files: Files<'a>,
     prompt: String,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Draft<'a> {
             configurable,
             current: configurable && knows_settings(cli.version),
             args: vec!["exec".to_owned()],
-            files: Vec::new(),
+            files: Files::below(&request.scratch),
             prompt: request.prompt.clone(),
         }
     }
@@ -184,7 +184,7 @@ impl<'a> Draft<'a> {
         let sent = schema::sent(schema);
         let hint = sent.tool_call.then_some(TOOL_HINT);
         if self.cli.features.has("outputSchemaFlag") {
-            let path = self.file("schema.json", sent.schema.to_string())?;
+            let path = self.files.add("schema.json", sent.schema.to_string())?;
             self.push(["--output-schema", &path]);
             return Ok(hint.map(str::to_owned));
         }
@@ -203,7 +203,7 @@ impl<'a> Draft<'a> {
         let mut beside = Vec::new();
         match self.request.system_prompt.clone() {
             Some(text) if self.current => {
-                let path = self.file("instructions.md", text)?;
+                let path = self.files.add("instructions.md", text)?;
                 self.set(&format!("model_instructions_file={}", toml_string(&path)));
             }
             text => beside.extend(text),
@@ -227,14 +227,6 @@ impl<'a> Draft<'a> {
         let path = self.request.scratch.join("last-message.txt");
         self.push(["--output-last-message", argument::path(&path)?]);
         Ok(Some(path))
-    }
-
-    fn file(&mut self, name: &str, contents: String) -> Result<String, RunFailure> {
-        let path = self.request.scratch.join(name);
-        let text = argument::path(&path)?.to_owned();
-        let contents = contents.into_bytes();
-        self.files.push(PlanFile { path, contents });
-        Ok(text)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::provider::schema_parts::NAMED;
+
 /// Members whose value is one schema.
 const ONE: &[&str] = &[
     "items",
@@ -15,14 +17,6 @@ const ONE: &[&str] = &[
 ];
 /// Members whose value is a list of schemas.
 const LIST: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems", "items"];
-/// Members whose value names schemas; their keys are names and mean nothing.
-const NAMED: &[&str] = &[
-    "properties",
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-];
 
 /// Tells the model what became of the arguments.
 pub const TOOL_HINT: &str = "Set args_json to a JSON-encoded string containing the arguments object.";

@@ -6,7 +6,7 @@ use crate::provider::argument::{self, refusal};
 use crate::provider::gemini::ONE_PROCESS;
 use crate::provider::gemini::policy;
 use crate::provider::gemini::quirks;
-use crate::provider::plan::{Cli, Format, Plan, PlanFile};
+use crate::provider::plan::{Cli, Files, Format, Plan};
 use crate::provider::prompt;
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 
@@ -22,7 +22,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
         cli,
         args: Vec::new(),
         env: vec![(ONE_PROCESS.0, Some(ONE_PROCESS.1.to_owned()))],
-        files: Vec::new(),
+        files: Files::below(&request.scratch),
     };
     let format = draft.format();
     draft.access()?;
@@ -34,7 +34,7 @@ pub fn plan(request: &RunRequest, cli: Cli<'_>) -> Result<Plan, RunFailure> {
         stdin: draft.prompt()?.into_bytes(),
         args: draft.args,
         env: draft.env,
-        files: draft.files,
+        files: draft.files.list,
         output_file: None,
         format,
     })
@@ -45,7 +45,7 @@ struct Draft<'a> {
     cli: Cli<'a>,
     args: Vec<String>,
     env: Vec<(&'static str, Option<String>)>,
-    files: Vec<PlanFile>,
+    files: Files<'a>,
 }
 
 impl Draft<'_> {
@@ -134,7 +134,7 @@ impl Draft<'_> {
                 Ok(())
             };
         }
-        let path = self.file("policy.toml", text)?;
+        let path = self.files.add("policy.toml", text)?;
         flags.into_iter().for_each(|(flag, _)| self.push([flag, &path]));
         Ok(())
     }
@@ -156,7 +156,10 @@ impl Draft<'_> {
             self.push(["--extensions", "none"]);
         }
         // The owner's MCP servers are for what may do everything: no sandbox confines their tools.
-        if self.request.access != Access::Full && self.cli.features.offers(quirks::SERVERS) {
+        if self.request.access != Access::Full {
+            if !self.cli.features.offers(quirks::SERVERS) {
+                return self.too_old("--allowed-mcp-server-names to keep its owner's MCP servers away with");
+            }
             self.push([quirks::SERVERS, quirks::NO_SERVER]);
         }
         // The directory was allowed by the owner, or is ours; without a word it would be asked about.
@@ -197,17 +200,9 @@ impl Draft<'_> {
         let parts: Vec<_> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
         // A plain answer is asked of a model, not of a coding agent.
         if !parts.is_empty() || request.access == Access::Answer {
-            let path = self.file("system.md", parts.join("\n"))?;
+            let path = self.files.add("system.md", parts.join("\n"))?;
             self.env.push(("GEMINI_SYSTEM_MD", Some(path)));
         }
         Ok(())
-    }
-
-    fn file(&mut self, name: &str, contents: String) -> Result<String, RunFailure> {
-        let path = self.request.scratch.join(name);
-        let text = argument::path(&path)?.to_owned();
-        let contents = contents.into_bytes();
-        self.files.push(PlanFile { path, contents });
-        Ok(text)
     }
 }

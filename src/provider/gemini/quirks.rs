@@ -11,9 +11,6 @@ pub const SERVERS: &str = "--allowed-mcp-server-names";
 /// No server is called that.
 pub const NO_SERVER: &str = "no-server-of-the-owner";
 
-/// How the files begin into which it writes the whole conversation when its model API fails.
-pub const REPORTS: &str = "gemini-client-error-";
-
 /// First words of the commands of 0.61.
 const COMMANDS: &[&str] = &[
     "about",

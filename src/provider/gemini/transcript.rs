@@ -12,6 +12,7 @@ use crate::provider::gemini::verdict;
 use crate::provider::lean::{Raw, Text};
 use crate::provider::plan::{Cli, Format};
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
+use crate::provider::tame;
 use crate::provider::transcript::{Ended, Transcript};
 
 /// More calls than this are never open at once.
@@ -151,7 +152,7 @@ impl Reader {
                 self.found.message = Some(text);
             }
             Format::Json => {
-                let Ok(document) = serde_json::from_str::<Document>(&text) else {
+                let Ok(document) = tame::read::<Document>(text.as_bytes()) else {
                     return;
                 };
                 self.found.error = document.error.as_ref().map(error_text);

@@ -58,13 +58,7 @@ impl AtWork {
         match way {
             Way::SubagentCancel => {
                 let payload = json!({"subagent_id": self.job["payload"]["subagent_id"], "reason": "enough"});
-                let (payload, gateway) = (payload.to_string(), stage.sandbox.gateway_id().await);
-                let submit = ["job", "submit", "--type", "subagent_cancel", "--gateway", &gateway];
-                stage
-                    .sandbox
-                    .run(&[&submit[..], &["--payload", &payload]].concat())
-                    .await
-                    .ok();
+                stage.submit("subagent_cancel", &payload).await.ok();
             }
             Way::Interrupt => {
                 let pid = i32::try_from(self.run.id().unwrap()).unwrap();

@@ -4,8 +4,8 @@
 //! `session` and `error` (a kind) with `message` make the end. Anything else is ignored.
 
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
 use gateway::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
 use gateway::job::agent::retry::Retry;
@@ -16,7 +16,7 @@ use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
 use gateway::provider::driver::{Check, Driver};
 use gateway::provider::plan::{Cli, Format, Plan, PlanFile};
-use gateway::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
+use gateway::provider::request::{Access, RunRequest, Session};
 use gateway::provider::transcript::{Ended, Transcript};
 use gateway::state::fs::OwnerDir;
 use serde_json::{Map, Value};
@@ -27,6 +27,8 @@ pub(crate) struct FakeDriver {
     pub(crate) format: Format,
     pub(crate) writes_file: bool,
     pub(crate) cumulative: bool,
+    /// Where an answer's check waits, when it begins and before it ends.
+    pub(crate) slow: Option<Arc<Barrier>>,
     /// Sessions of the plans that were made.
     pub(crate) sessions: Mutex<Vec<Session>>,
 }
@@ -37,6 +39,7 @@ impl Default for FakeDriver {
             format: Format::JsonLines,
             writes_file: false,
             cumulative: false,
+            slow: None,
             sessions: Mutex::default(),
         }
     }
@@ -82,9 +85,16 @@ impl Driver for FakeDriver {
         let Some(needed) = schema["needs"].as_str().map(str::to_owned) else {
             return Err(RunFailure::new(FailureKind::Request, "no schema"));
         };
-        Ok(Box::new(move |answer| match answer.get(&needed) {
-            Some(_) => Ok(()),
-            None => Err(RunFailure::new(FailureKind::Answer, format!("{needed} is missing"))),
+        let slow = self.slow.clone();
+        Ok(Arc::new(move |answer| {
+            if let Some(slow) = &slow {
+                slow.wait();
+                slow.wait();
+            }
+            match answer.get(&needed) {
+                Some(_) => Ok(()),
+                None => Err(RunFailure::new(FailureKind::Answer, format!("{needed} is missing"))),
+            }
         }))
     }
 }
@@ -274,17 +284,8 @@ pub(crate) fn turn(command: String, mark: &str) -> Turn {
         features: Features::default(),
         version: None,
         request: RunRequest {
-            prompt: "hello".to_owned(),
-            model: None,
-            output: OutputForm::Text,
-            system_prompt: None,
-            append_system_prompt: None,
-            effort: None,
             access: Access::Restricted,
-            session: Session::Ephemeral,
-            tools: ToolLists::default(),
-            extras: Extras::default(),
-            scratch: PathBuf::new(),
+            ..RunRequest::answer("hello")
         },
         place: vec!["runs".to_owned(), mark.to_owned()],
         cwd: None,

@@ -9,7 +9,7 @@ use gateway::domain::run::{FailureKind, RunEnd, RunEvent, RunFailure};
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
 use gateway::provider::plan::Plan;
-use gateway::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
+use gateway::provider::request::{Access, RunRequest, Session};
 use gateway::provider::transcript::{Ended, Transcript};
 use serde::Deserialize;
 
@@ -101,18 +101,18 @@ impl Replayed {
 /// A request for a plain answer.
 pub(crate) fn request(prompt: &str) -> RunRequest {
     RunRequest {
-        prompt: prompt.to_owned(),
-        model: None,
-        output: OutputForm::Text,
-        system_prompt: None,
-        append_system_prompt: None,
-        effort: None,
         access: Access::Restricted,
         session: Session::New("01a1fbb6-25d3-4471-8b5a-ff18f24241f0".to_owned()),
-        tools: ToolLists::default(),
-        extras: Extras::default(),
         scratch: PathBuf::from("/scratch"),
+        ..RunRequest::answer(prompt)
     }
+}
+
+/// The same about ships, with one change.
+pub(crate) fn with(change: impl FnOnce(&mut RunRequest)) -> RunRequest {
+    let mut request = request("Sail.");
+    change(&mut request);
+    request
 }
 
 /// The features of a CLI whose help names these words.
@@ -120,8 +120,21 @@ pub(crate) fn features(provider: ProviderId, help: &str) -> Features {
     Features::read(provider, Some(help), None)
 }
 
-/// A start as text, for a snapshot: arguments in a row, then what they lead to.
-pub(crate) fn describe_plan(plan: &Result<Plan, RunFailure>) -> String {
+/// Starts as text, for a snapshot; the note stands behind the name of each.
+pub(crate) fn describe_plans(
+    cases: &[(&str, RunRequest)],
+    note: &str,
+    plan: impl Fn(&RunRequest) -> Result<Plan, RunFailure>,
+) -> String {
+    let mut text = String::new();
+    for (name, request) in cases {
+        writeln!(text, "{name}{note}\n{}", describe_plan(&plan(request))).unwrap();
+    }
+    text
+}
+
+/// Arguments in a row, then what they lead to.
+fn describe_plan(plan: &Result<Plan, RunFailure>) -> String {
     let plan = match plan {
         Ok(plan) => plan,
         Err(failure) => return format!("  ! {} {}\n", failure.kind.code(), failure.message),

@@ -78,6 +78,14 @@ impl Stage {
         self.sandbox.json(&[&["run", "--json"], words].concat()).await
     }
 
+    /// Submits a job for the gateway, watched by nobody; the job as a document.
+    pub(crate) async fn submit(&self, job_type: &str, payload: &Value) -> Done {
+        let (gateway, payload) = (self.sandbox.gateway_id().await, payload.to_string());
+        let job = ["job", "submit", "--type", job_type, "--gateway", &gateway];
+        let submit = [job.as_slice(), &["--payload", &payload, "--json"]].concat();
+        self.sandbox.run(&submit).await
+    }
+
     /// A command to its end, with a text on its stdin.
     pub(crate) async fn with_input(&self, args: &[&str], input: &str) -> Done {
         let mut command = self.sandbox.command(args);

@@ -4,8 +4,6 @@ mod debug;
 mod outcome;
 mod request;
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -25,7 +23,7 @@ use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
 use crate::provider::document::Picture;
 use crate::provider::health::{Verdict, Witness};
-use crate::provider::request::{Access, Extras, OutputForm, RunRequest, Session, ToolLists};
+use crate::provider::request::{Extras, OutputForm, RunRequest};
 
 /// Below the work directory; what an earlier life has left there may go.
 pub const PLACE: &str = "model-runs";
@@ -149,22 +147,17 @@ fn is_known(picture: &Picture, request: &Request) -> bool {
 
 fn asked_of_provider(request: Request, root: Root) -> RunRequest {
     RunRequest {
-        prompt: request.prompt,
         model: request.model,
         output: request.output,
-        system_prompt: None,
         append_system_prompt: request.append_system_prompt,
         effort: request.effort,
-        access: Access::Answer,
-        session: Session::Ephemeral,
-        tools: ToolLists::default(),
         // It never acts freely; as whom it runs is said all the same.
         extras: Extras {
             is_root: root.is_root,
             allow_root: root.allowed,
             ..Extras::default()
         },
-        scratch: PathBuf::new(),
+        ..RunRequest::answer(request.prompt)
     }
 }
 

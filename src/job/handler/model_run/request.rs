@@ -1,16 +1,15 @@
 //! The payload of a `model_run` job.
 
-use std::time::Duration;
-
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::domain::job::{Job, JobOutcome};
 use crate::domain::limits::{MODEL_RUN_DEFAULT_TIMEOUT, MODEL_RUN_MAX_TIMEOUT, MODEL_RUN_MIN_TIMEOUT};
+use crate::job::handler::time_limit::TimeLimit;
 use crate::provider::ProviderId;
-use crate::provider::capability::is_ready;
+use crate::provider::capability::{is_healthy, is_ready, json_mode};
 use crate::provider::document::Picture;
 use crate::provider::request::{DEFAULT_MODEL, Effort, OutputForm};
-use crate::wire::heartbeat::{HealthStatus, ProviderCapability};
+use crate::wire::heartbeat::ProviderCapability;
 
 /// The payload, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,14 +25,6 @@ pub(super) struct Request {
     pub(super) limit: TimeLimit,
 }
 
-/// How long the run may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TimeLimit {
-    pub(super) value: Duration,
-    /// The payload asked for less or more than there is.
-    pub(super) clamped: bool,
-}
-
 impl Request {
     pub(super) fn read(job: &Job) -> Result<Self, JobOutcome> {
         let text = |key: &str| {
@@ -41,10 +32,7 @@ impl Request {
             text.filter(|text| !text.is_empty())
         };
         let (Some(prompt), Some(model)) = (text("prompt"), text("model")) else {
-            return Err(missing(
-                "Missing prompt or model for gateway model run",
-                "Missing prompt or model",
-            ));
+            return Err(missing("prompt or model"));
         };
         let output = if text("output_format") == Some("text") {
             OutputForm::Text
@@ -52,10 +40,7 @@ impl Request {
             let schema = job.payload.get("json_schema");
             let schema = schema.filter(|schema| schema.is_object() || schema.is_array());
             let Some(schema) = schema else {
-                return Err(missing(
-                    "Missing json_schema for gateway model run",
-                    "Missing json_schema",
-                ));
+                return Err(missing("json_schema"));
             };
             OutputForm::Json {
                 schema: Some(schema.clone()),
@@ -69,7 +54,7 @@ impl Request {
             output,
             append_system_prompt: text("append_system_prompt").map(str::to_owned),
             effort: text("reasoning_effort").and_then(Effort::from_wire),
-            limit: TimeLimit::read(job.payload.get("timeout_ms")),
+            limit: limit(job.payload.get("timeout_ms")),
         })
     }
 
@@ -90,12 +75,10 @@ impl Request {
     }
 }
 
-fn missing(message: &str, error: &str) -> JobOutcome {
-    let result = json!({"message": message}).as_object().cloned().unwrap_or_default();
-    JobOutcome::Failed {
-        result: result.into(),
-        error: error.to_owned(),
-    }
+fn missing(what: &str) -> JobOutcome {
+    let error = format!("Missing {what}");
+    let message = format!("{error} for gateway model run");
+    JobOutcome::failed(error, []).saying(message)
 }
 
 fn of_model(model: &str) -> ProviderId {
@@ -112,15 +95,7 @@ fn of_model(model: &str) -> ProviderId {
 
 /// A healthy one before an untried one, a schema of the CLI's own before mere streaming; the order of the wire last.
 fn for_json(picture: &Picture) -> ProviderId {
-    let rank = |block: &ProviderCapability| {
-        let healthy = block.health.as_ref().map(|health| health.status) == Some(HealthStatus::Healthy);
-        let mode = if block.supports.output_schema {
-            2
-        } else {
-            u8::from(block.supports.stream_json)
-        };
-        (is_ready(block), mode, healthy)
-    };
+    let rank = |block: &ProviderCapability| (is_ready(block), json_mode(block), is_healthy(block));
     let mut best = (ProviderId::ClaudeCode, (false, 0, false));
     for provider in ProviderId::ALL {
         let rank = rank(&picture.block(provider));
@@ -131,28 +106,19 @@ fn for_json(picture: &Picture) -> ProviderId {
     best.0
 }
 
-impl TimeLimit {
-    /// A number above zero, clamped; anything else is the default.
-    fn read(value: Option<&Value>) -> Self {
-        let asked = value.and_then(Value::as_f64).filter(|asked| *asked > 0.0);
-        let Some(asked) = asked else {
-            return Self {
-                value: MODEL_RUN_DEFAULT_TIMEOUT,
-                clamped: false,
-            };
-        };
-        let exact = Duration::try_from_secs_f64(asked / 1000.0).unwrap_or(Duration::MAX);
-        let value = exact.clamp(MODEL_RUN_MIN_TIMEOUT, MODEL_RUN_MAX_TIMEOUT);
-        Self {
-            value,
-            clamped: value != exact,
-        }
-    }
+/// A number above zero, clamped; anything else is the default.
+fn limit(value: Option<&Value>) -> TimeLimit {
+    let asked = value.and_then(Value::as_f64);
+    let bounds = MODEL_RUN_MIN_TIMEOUT..=MODEL_RUN_MAX_TIMEOUT;
+    TimeLimit::of(asked, MODEL_RUN_DEFAULT_TIMEOUT, bounds)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jiff::Timestamp;
+    use serde_json::json;
 
     use super::*;
     use crate::domain::ids::JobId;
@@ -292,7 +258,7 @@ mod tests {
             (json!(3_000_000_000_u64), 1_800_000, true),
             (json!(1e300), 1_800_000, true),
         ] {
-            let limit = TimeLimit::read(Some(&value));
+            let limit = limit(Some(&value));
             assert_eq!((limit.value.as_millis(), limit.clamped), (millis, clamped), "{value}");
         }
     }

@@ -12,9 +12,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use self::record::Record;
-use self::request::{Request, TimeLimit};
+use self::request::Request;
 use crate::domain::job::{Job, JobOutcome, JobResult};
 use crate::job::handler::gate::Gate;
+use crate::job::handler::time_limit::TimeLimit;
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::job::policy::{self, Access};
 use crate::process::env::ChildEnv;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::domain::clock::millis;
 use crate::domain::job::Job;
 use crate::domain::limits::{SHELL_EXEC_DEFAULT_TIMEOUT, SHELL_EXEC_MAX_TIMEOUT};
+use crate::job::handler::time_limit::TimeLimit;
 
 /// Who asks for a probe that only a managed VM can answer.
 const READINESS_PROBE: &str = "vm_restore_readiness_probe";
@@ -19,14 +20,6 @@ pub(super) struct Request {
     pub(super) limit: TimeLimit,
     pub(super) wants_secrets: bool,
     pub(super) is_probe: bool,
-}
-
-/// How long the command may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TimeLimit {
-    pub(super) value: Duration,
-    /// The payload asked for less or more than there is.
-    pub(super) clamped: bool,
 }
 
 impl Request {
@@ -42,33 +35,31 @@ impl Request {
             command: text("command")
                 .filter(|command| !command.trim().is_empty())
                 .map(str::to_owned),
-            limit: TimeLimit::read(job.payload.get("timeout_ms")),
+            limit: limit(job.payload.get("timeout_ms")),
             wants_secrets: secrets.is_some_and(|secrets| !secrets.is_empty()),
             is_probe: job.requested_via.as_deref() == Some(READINESS_PROBE),
         }
     }
 }
 
-impl TimeLimit {
-    /// A number or a text that begins with one, truncated and clamped; anything else is the default.
-    fn read(value: Option<&Value>) -> Self {
-        let asked = match value {
-            Some(Value::Number(number)) => number.as_i64().or_else(|| whole(number.as_f64()?)),
-            Some(Value::String(text)) => leading_integer(text),
-            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => None,
+/// A number or a text that begins with one, truncated and clamped; anything else is the default.
+fn limit(value: Option<&Value>) -> TimeLimit {
+    let asked = match value {
+        Some(Value::Number(number)) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+        Some(Value::String(text)) => leading_integer(text),
+        Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => None,
+    };
+    let Some(asked) = asked else {
+        return TimeLimit {
+            value: SHELL_EXEC_DEFAULT_TIMEOUT,
+            clamped: false,
         };
-        let Some(asked) = asked else {
-            return Self {
-                value: SHELL_EXEC_DEFAULT_TIMEOUT,
-                clamped: false,
-            };
-        };
-        let value = Duration::from_millis(u64::try_from(asked).unwrap_or_default())
-            .clamp(Duration::from_millis(1), SHELL_EXEC_MAX_TIMEOUT);
-        Self {
-            value,
-            clamped: i128::from(asked) != i128::from(millis(value)),
-        }
+    };
+    let value = Duration::from_millis(u64::try_from(asked).unwrap_or_default())
+        .clamp(Duration::from_millis(1), SHELL_EXEC_MAX_TIMEOUT);
+    TimeLimit {
+        value,
+        clamped: i128::from(asked) != i128::from(millis(value)),
     }
 }
 
@@ -113,7 +104,7 @@ mod tests {
     #[test]
     fn time_limits_follow_their_rules() {
         let read = |value: Value| {
-            let limit = TimeLimit::read(Some(&value));
+            let limit = limit(Some(&value));
             (millis(limit.value), limit.clamped)
         };
         for (value, expected) in [
@@ -139,6 +130,6 @@ mod tests {
         ] {
             assert_eq!(read(value.clone()), expected, "{value}");
         }
-        assert_eq!(TimeLimit::read(None).value, SHELL_EXEC_DEFAULT_TIMEOUT);
+        assert_eq!(limit(None).value, SHELL_EXEC_DEFAULT_TIMEOUT);
     }
 }

@@ -250,11 +250,7 @@ fn refused(why: &str) -> JobOutcome {
 }
 
 fn misunderstood(invalid: Invalid) -> JobOutcome {
-    let result = Map::from_iter([("message".to_owned(), Value::from(invalid.message))]);
-    JobOutcome::Failed {
-        result: result.into(),
-        error: invalid.error.to_owned(),
-    }
+    JobOutcome::failed(invalid.error, []).saying(invalid.message)
 }
 
 /// A refusal that shows the session.

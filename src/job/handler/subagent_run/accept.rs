@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::refused::{Extra, Refused};
+use super::refused::Refused;
 use super::target::{Target, ask};
+use crate::backend::BackendError;
 use crate::backend::runs::Notes;
 use crate::domain::ids::RunId;
 use crate::domain::text::trimmed;
@@ -20,13 +21,16 @@ pub(super) fn run_id(asked: Option<&str>, input: &Map<String, Value>) -> Result<
 
 /// Whether the turn that was asked for is the subagent's next one: where nobody accepts runs beforehand, the subagent
 /// still names the one before.
-pub(super) async fn is_next(asked: &str, current: &str, cx: &Context, life: &JobLife) -> bool {
+///
+/// # Errors
+/// Nobody says.
+pub(super) async fn is_next(asked: &str, current: &str, cx: &Context, life: &JobLife) -> Result<bool, BackendError> {
     let (Ok(asked), Ok(current)) = (RunId::new(asked), RunId::new(current)) else {
-        return false;
+        return Ok(false);
     };
-    let accepted = ask(life, || cx.runs.run_status(&asked)).await;
-    let before = ask(life, || cx.runs.run_status(&current)).await;
-    matches!((accepted, before), (Ok(None), Ok(before)) if before.as_deref() != Some("running"))
+    let accepted = ask(life, || cx.runs.run_status(&asked)).await?;
+    let before = ask(life, || cx.runs.run_status(&current)).await?;
+    Ok(accepted.is_none() && before.as_deref() != Some("running"))
 }
 
 /// An accepted run is verified; where nobody accepted one, it is ours to write.
@@ -36,56 +40,41 @@ pub(super) async fn accept(
     cx: &Context,
     life: &JobLife,
 ) -> Result<(), Refused> {
-    let sequence = sequence(input);
-    let row = match ask(life, || cx.runs.run(&target.run_id)).await {
-        Ok(row) => row,
-        Err(error) => {
-            return Err(Refused::Fail {
-                message: "Failed to load accepted subagent run".to_owned(),
-                error: error.to_string(),
-                extra: target.about(),
-            });
+    let asked = sequence(input);
+    let row = ask(life, || cx.runs.run(&target.run_id)).await;
+    let unread = |error| Refused::fail("Failed to load accepted subagent run", target.about()).because(&error);
+    match (row.map_err(unread)?, asked) {
+        (Some(row), asked) => {
+            target.sequence = verified(target, &row, asked)?;
+            target.run_notes = Some(Notes::of(&row));
         }
-    };
-    let Some(row) = row else {
-        target.sequence = match sequence {
-            Some(sequence) => sequence,
-            None => number(target, cx, life).await?,
-        };
-        return Ok(());
-    };
-    let orphan = |message: &str, error: String, mut extra: Extra| {
-        extra.extend(target.about());
-        Refused::Orphan {
-            message: message.to_owned(),
-            error,
-            extra,
-        }
-    };
-    let Some(sequence) = sequence else {
-        let message = "Accepted subagent run has no run sequence";
-        return Err(orphan(message, message.to_owned(), Vec::new()));
-    };
-    let status = row.get("status").and_then(Value::as_str).unwrap_or_default();
-    if status != "running" {
-        return Err(orphan(
-            "Accepted subagent run is no longer active",
-            format!("Accepted subagent run is {status}"),
-            vec![("run_status", Value::from(status))],
-        ));
+        (None, Some(asked)) => target.sequence = asked,
+        (None, None) => target.sequence = number(target, cx, life).await?,
     }
-    let same_prompt = row.get("prompt").and_then(Value::as_str).map(str::trim) == Some(target.prompt.as_str());
-    let same_subagent = row.get("subagent_id").and_then(Value::as_str) == Some(target.subagent_id.as_str());
-    if !same_prompt || !same_subagent || row.get("run_sequence").and_then(Value::as_i64) != Some(sequence) {
-        return Err(orphan(
-            "Gateway job does not match its accepted subagent run",
-            "Accepted subagent run identity mismatch".to_owned(),
-            Vec::new(),
-        ));
-    }
-    target.sequence = sequence;
-    target.run_notes = Some(Notes::of(&row));
     Ok(())
+}
+
+/// The number of an accepted run, which has to be the one that was asked for, and not over yet.
+fn verified(target: &Target, row: &Value, asked: Option<i64>) -> Result<i64, Refused> {
+    let Some(asked) = asked else {
+        let message = "Accepted subagent run has no run sequence";
+        return Err(Refused::orphan(message, target.about()));
+    };
+    let word = |column: &str| row.get(column).and_then(Value::as_str);
+    let status = word("status").unwrap_or_default();
+    if status != "running" {
+        let extra = [vec![("run_status", Value::from(status))], target.about()].concat();
+        let ended = Refused::orphan("Accepted subagent run is no longer active", extra);
+        return Err(ended.because(&format!("Accepted subagent run is {status}")));
+    }
+    let is_same = word("prompt").map(str::trim) == Some(target.prompt.as_str())
+        && word("subagent_id") == Some(target.subagent_id.as_str())
+        && row.get("run_sequence").and_then(Value::as_i64) == Some(asked);
+    if is_same {
+        return Ok(asked);
+    }
+    let other = Refused::orphan("Gateway job does not match its accepted subagent run", target.about());
+    Err(other.because("Accepted subagent run identity mismatch"))
 }
 
 /// The number of a run that the backend did not number.

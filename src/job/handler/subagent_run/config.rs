@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::domain::text::trimmed;
 use crate::job::handler::agents::Root;
+use crate::job::handler::time_limit::TimeLimit;
+use crate::provider::ProviderId;
 use crate::provider::request::{Access, DEFAULT_MODEL, Effort, Extras, OutputForm, RunRequest, Session, ToolLists};
 
 /// A turn gets this much time when nothing else is said, and no more or less than that.
@@ -24,6 +26,7 @@ pub(super) struct Config<'a>(pub(super) &'a Map<String, Value>);
 /// What the turn is, apart from its configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Ask<'a> {
+    pub(super) provider: ProviderId,
     pub(super) prompt: &'a str,
     /// Session of an earlier turn.
     pub(super) resume: Option<&'a str>,
@@ -45,15 +48,13 @@ impl Config<'_> {
     }
 
     /// Time for the whole turn, kept within bounds.
-    pub(super) fn timeout(self) -> Duration {
+    pub(super) fn limit(self) -> TimeLimit {
         let asked = self.0.get("timeout_ms").and_then(|value| match value {
             Value::Number(number) => number.as_f64(),
             Value::String(text) => text.trim().parse().ok(),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         });
-        let asked = asked.filter(|ms| *ms > 0.0);
-        let asked = asked.and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok());
-        asked.unwrap_or(DEFAULT_TIMEOUT).clamp(LEAST_TIMEOUT, MOST_TIMEOUT)
+        TimeLimit::of(asked, DEFAULT_TIMEOUT, LEAST_TIMEOUT..=MOST_TIMEOUT)
     }
 
     /// Directory in which the agent is to work.
@@ -85,7 +86,7 @@ impl Config<'_> {
             output: self.output(),
             system_prompt: self.text("system_prompt"),
             append_system_prompt: append,
-            effort: self.text("reasoning_effort").as_deref().and_then(Effort::from_wire),
+            effort: self.effort(ask.provider),
             access: if ask.full { Access::Full } else { Access::Restricted },
             session: self.session(ask.resume),
             tools: ToolLists {
@@ -115,6 +116,16 @@ impl Config<'_> {
         match schema {
             Some(schema) => OutputForm::Json { schema: Some(schema) },
             None => OutputForm::Text,
+        }
+    }
+
+    /// The wire has a default for Codex alone.
+    fn effort(self, provider: ProviderId) -> Option<Effort> {
+        let named = self.text("reasoning_effort");
+        let named = named.as_deref().and_then(Effort::from_wire);
+        match provider {
+            ProviderId::Codex => named.or(Some(Effort::High)),
+            ProviderId::ClaudeCode | ProviderId::Gemini => named,
         }
     }
 
@@ -161,16 +172,13 @@ mod tests {
 
     fn request(config: &Value, full: bool) -> RunRequest {
         let ask = Ask {
+            provider: ProviderId::Codex,
             prompt: "p",
             resume: None,
             full,
             root: Root::default(),
         };
         Config(config.as_object().unwrap()).request(&ask)
-    }
-
-    fn timeout(config: &Value) -> Duration {
-        Config(config.as_object().unwrap()).timeout()
     }
 
     #[test]
@@ -197,6 +205,18 @@ mod tests {
     }
 
     #[test]
+    fn codex_thinks_hard_unless_told_otherwise() {
+        for (config, effort) in [
+            (json!({}), Effort::High),
+            (json!({"reasoning_effort": "odd"}), Effort::High),
+            (json!({"reasoning_effort": " low "}), Effort::Low),
+        ] {
+            assert_eq!(request(&config, false).effort, Some(effort), "{config}");
+        }
+        assert_eq!(Config(&Map::new()).effort(ProviderId::ClaudeCode), None);
+    }
+
+    #[test]
     fn the_form_of_the_output_has_three_names() {
         for (word, form) in [
             (json!(" Text"), "text"),
@@ -218,16 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_stays_within_bounds() {
-        for (config, seconds) in [
-            (json!({}), 1_800),
-            (json!({"timeout_ms": 0}), 1_800),
-            (json!({"timeout_ms": 5}), 1),
-            (json!({"timeout_ms": "90000"}), 90),
-            (json!({"timeout_ms": 1e300}), 1_800),
-            (json!({"timeout_ms": 99_999_999_999_u64}), 14_400),
+    fn a_timeout_stays_within_bounds_and_says_so() {
+        for (config, seconds, clamped) in [
+            (json!({}), 1_800, false),
+            (json!({"timeout_ms": 0}), 1_800, false),
+            (json!({"timeout_ms": 5}), 1, true),
+            (json!({"timeout_ms": "90000"}), 90, false),
+            (json!({"timeout_ms": 1e300}), 14_400, true),
+            (json!({"timeout_ms": 99_999_999_999_u64}), 14_400, true),
         ] {
-            assert_eq!(timeout(&config), Duration::from_secs(seconds), "{config}");
+            let limit = Config(config.as_object().unwrap()).limit();
+            assert_eq!((limit.value.as_secs(), limit.clamped), (seconds, clamped), "{config}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::config::Config;
 use super::events::gap;
 use super::metadata;
 use super::target::Target;
@@ -51,11 +52,14 @@ pub(super) fn of_report(target: &Target, report: &Report, lost: u64, stopped: Op
         (None, Ok(_)) => (JobStatus::Completed, None),
         (None, Err(failure)) => (
             JobStatus::Failed,
-            Some(failure_text(target.provider, report.how, failure)),
+            Some(failure_text(target.provider, report.how, failure) + way_out(target, report)),
         ),
     };
     let output = match (&report.answer, status) {
-        (Ok(answer), JobStatus::Completed) => Some(envelope(answer)),
+        (Ok(answer), JobStatus::Completed) => {
+            let plain = Config(&target.config).output_format() == "text";
+            Some(envelope(answer, plain))
+        }
         (Ok(_) | Err(_), _) => None,
     };
     let mut events: Vec<_> = (lost > 0).then(|| gap(lost)).into_iter().collect();
@@ -196,12 +200,16 @@ fn event(name: &str, payload: Value) -> (String, Value) {
     (name.to_owned(), payload)
 }
 
-/// Structured answers are JSON, everything else is what people write.
-fn envelope(answer: &Answer) -> Value {
-    let mut envelope = match &answer.structured {
-        Some(structured) => json!({"schema_version": 1, "content": structured, "content_type": "json"}),
-        None => json!({"schema_version": 1, "content": answer.text, "content_type": "markdown"}),
+/// Structured answers are JSON, everything else is what people write; `plain` where text was asked for.
+fn envelope(answer: &Answer, plain: bool) -> Value {
+    let (content, content_type) = match &answer.structured {
+        Some(structured) => (structured.clone(), "json"),
+        None => (
+            Value::from(answer.text.as_str()),
+            if plain { "text" } else { "markdown" },
+        ),
     };
+    let mut envelope = json!({"schema_version": 1, "content": content, "content_type": content_type});
     let lifted = answer.structured.as_ref().unwrap_or(&answer.raw);
     let summary = ["summary", "overview"]
         .iter()
@@ -237,6 +245,14 @@ fn failure_text(provider: ProviderId, how: How, failure: &RunFailure) -> String 
     }
 }
 
+fn way_out(target: &Target, report: &Report) -> &'static str {
+    if metadata::forgets(target, report) {
+        ". The next turn begins a new session."
+    } else {
+        ""
+    }
+}
+
 fn stderr(report: &Report) -> String {
     let bytes = report.process.as_ref().map(|process| process.stderr.bytes.as_slice());
     let bytes = bytes.unwrap_or_default();
@@ -248,6 +264,25 @@ fn stderr(report: &Report) -> String {
 mod tests {
     use super::*;
     use crate::domain::run::FailureKind;
+
+    #[test]
+    fn an_answer_is_what_was_asked_for() {
+        let kind = |structured: Option<Value>, plain| {
+            let answer = Answer {
+                text: "*hi*".to_owned(),
+                structured,
+                raw: Value::Null,
+            };
+            envelope(&answer, plain)["content_type"].take()
+        };
+        assert_eq!(kind(None, true), "text");
+        assert_eq!(kind(None, false), "markdown");
+        assert_eq!(
+            kind(Some(json!({})), true),
+            "json",
+            "a schema asks for more than a form"
+        );
+    }
 
     #[test]
     fn a_failure_names_its_provider_once() {

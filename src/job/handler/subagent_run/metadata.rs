@@ -57,6 +57,7 @@ pub(super) fn of_end(
 ) -> Map<String, Value> {
     let cancelled = status == JobStatus::Cancelled;
     let process = report.process.as_ref();
+    let limit = Config(&target.config).limit();
     let mut patch = report.metadata.clone();
     patch.extend(of_start(target));
     patch.extend(object(json!({
@@ -70,6 +71,8 @@ pub(super) fn of_end(
         "exit_code": process.and_then(|process| process.exit_code),
         "signal": process.and_then(|process| process.signal),
         "duration_ms": millis(report.duration),
+        "timeout_ms": millis(limit.value),
+        "timeout_clamped": limit.clamped,
         "timed_out": report.how.is_deadline(),
         "stdout_truncated": matches!(report.how, How::TooMuch(_)),
         "stderr_truncated": process.is_some_and(|process| process.stderr.truncated),
@@ -87,11 +90,23 @@ pub(super) fn of_end(
         "cancellation_scope": cancelled.then_some("gateway"),
     })));
     // A turn that never came to its session must not wipe the one that the next turn goes on with.
-    let failure = report.answer.as_ref().err().map(|failure| failure.kind);
-    if report.session_id.is_none() || failure == Some(FailureKind::Session) {
+    if forgets(target, report) {
+        patch.insert("session_id".to_owned(), Value::Null);
+    } else if report.session_id.is_none() || matches!(kind(report), Some(FailureKind::Session | FailureKind::NoSession))
+    {
         patch.remove("session_id");
     }
     patch
+}
+
+/// Whether the next turn begins a new session because there is none to go on with. What the configuration names is
+/// asked for again.
+pub(super) fn forgets(target: &Target, report: &Report) -> bool {
+    kind(report) == Some(FailureKind::NoSession) && Config(&target.config).resume().is_none()
+}
+
+fn kind(report: &Report) -> Option<FailureKind> {
+    report.answer.as_ref().err().map(|failure| failure.kind)
 }
 
 /// What was started, without secrets; null when it never came to that.

@@ -127,19 +127,11 @@ pub(super) async fn find(job: &Job, cx: &Context, life: &JobLife) -> Result<Targ
 }
 
 async fn subagent(id: &SubagentId, cx: &Context, life: &JobLife) -> Result<Value, Refused> {
-    let extra = || vec![("subagent_id", Value::from(id.as_str()))];
+    let extra = vec![("subagent_id", Value::from(id.as_str()))];
     match ask(life, || cx.runs.subagent(id)).await {
         Ok(Some(row)) => Ok(row),
-        Ok(None) => Err(Refused::Skip {
-            message: "Subagent not found".to_owned(),
-            error: "Subagent not found".to_owned(),
-            extra: extra(),
-        }),
-        Err(error) => Err(Refused::Fail {
-            message: "Subagent not found".to_owned(),
-            error: error.to_string(),
-            extra: extra(),
-        }),
+        Ok(None) => Err(Refused::skip("Subagent not found", extra)),
+        Err(error) => Err(Refused::fail("Subagent not found", extra).because(&error)),
     }
 }
 
@@ -152,8 +144,7 @@ async fn belongs_here(
     let word = |column: &str| row.get(column).and_then(Value::as_str);
     let skip = |message: String, mut extra: Extra| {
         extra.push(("subagent_id", Value::from(id.as_str())));
-        let error = message.clone();
-        Err(Refused::Skip { message, error, extra })
+        Err(Refused::skip(message, extra))
     };
     let own = cx.identity.gateway_id.as_str();
     if word("gateway_id") != Some(own) {
@@ -177,20 +168,29 @@ async fn belongs_here(
             runs(),
         );
     }
-    match (asked_run, current) {
-        (Some(asked), Some(current)) if asked != current && !accept::is_next(asked, current, cx, life).await => skip(
+    let (Some(asked), Some(current)) = (asked_run, current) else {
+        return Ok(());
+    };
+    if asked == current {
+        return Ok(());
+    }
+    match accept::is_next(asked, current, cx, life).await {
+        Ok(true) => Ok(()),
+        Ok(false) => skip(
             "Queued subagent job no longer matches the subagent current_run_id".to_owned(),
             runs(),
         ),
-        (Some(_), Some(_)) | (None, _) | (_, None) => Ok(()),
+        Err(error) => {
+            let about = vec![("subagent_id", Value::from(id.as_str()))];
+            Err(Refused::fail("Failed to load accepted subagent run", about).because(&error))
+        }
     }
 }
 
 fn provider_of(kind: &str) -> Result<ProviderId, Refused> {
-    ProviderId::of_subagent_type(kind).ok_or_else(|| Refused::Fail {
-        message: "Unsupported subagent type".to_owned(),
-        error: format!("Unsupported subagent type: {kind}"),
-        extra: vec![("subagent_type", Value::from(kind))],
+    ProviderId::of_subagent_type(kind).ok_or_else(|| {
+        let about = vec![("subagent_type", Value::from(kind))];
+        Refused::fail("Unsupported subagent type", about).because(&format!("Unsupported subagent type: {kind}"))
     })
 }
 

@@ -1,8 +1,13 @@
 //! What a turn leaves behind when its agent strays, tells too much, may not do all, or others write at the same time.
 
-use serde_json::json;
+use std::sync::atomic::Ordering;
 
-use crate::older_plane::Stage;
+use gateway::control_plane::registry::SUBAGENTS;
+use gateway::control_plane::store::Rows;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Stage;
 
 #[tokio::test]
 async fn a_turn_in_another_session_leaves_the_next_one_the_right_one() {
@@ -17,6 +22,60 @@ async fn a_turn_in_another_session_leaves_the_next_one_the_right_one() {
         (&row["metadata"]["failure"], &row["metadata"]["session_id"]),
         (&json!("session"), &json!(session))
     );
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn a_session_that_is_gone_is_forgotten() {
+    let stage = Stage::new().await;
+    let daemon = stage.start().await;
+    let session = "01a1fbb6-0000-7000-8000-000000000007";
+    let subagent = stage.subagent("gone", json!({"session_id": session})).await;
+    let job = stage.turn(json!({"subagent_id": subagent})).await;
+    let why = job["error"].as_str().unwrap();
+    assert!(why.contains("no rollout found"), "{why}");
+    assert!(why.ends_with("The next turn begins a new session."), "{why}");
+    let row = stage.older.subagent_row(&subagent).await;
+    assert_eq!(
+        (&row["metadata"]["failure"], &row["metadata"]["session_id"]),
+        (&json!("no_session"), &Value::Null)
+    );
+    let again = Rows::of(&SUBAGENTS).eq("id", &subagent);
+    stage.older.update(again, &json!({"status": "running"})).await;
+    let job = stage.turn(json!({"subagent_id": subagent})).await;
+    assert_eq!(job["status"], "completed", "{job}");
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn an_answer_to_the_end_that_nobody_understands_ends_it_too() {
+    let stage = Stage::new().await;
+    stage.older.mumbles.store(true, Ordering::SeqCst);
+    let daemon = stage.start().await;
+    let subagent = stage.subagent("one", json!({})).await;
+    let job = stage.turn(json!({"subagent_id": subagent})).await;
+    let why = "Unexpected response from finalize-gateway-subagent-run";
+    assert_eq!((&job["status"], &job["error"]), (&json!("failed"), &json!(why)));
+    let run = stage.older.runs_of(&subagent).await.remove(0);
+    assert_eq!((&run["status"], &run["error"]), (&json!("failed"), &json!(why)));
+    assert_eq!(stage.older.subagent_row(&subagent).await["status"], "failed");
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn a_turn_is_not_skipped_because_nobody_says_whether_it_is_the_next() {
+    let stage = Stage::new().await;
+    stage.older.secrets.store(1, Ordering::SeqCst);
+    let daemon = stage.start().await;
+    let subagent = stage.subagent("one", json!({"current_run_id": Uuid::new_v4()})).await;
+    let asked = json!({"subagent_id": subagent, "run_id": Uuid::new_v4()});
+    let job = stage.turn(asked).await;
+    assert_eq!(
+        (&job["status"], &job["result"]["message"]),
+        (&json!("failed"), &json!("Failed to load accepted subagent run")),
+        "{job}"
+    );
+    assert_eq!(stage.older.subagent_row(&subagent).await["status"], "failed");
     assert_eq!(daemon.stop().await.exit_code, Some(0));
 }
 
@@ -68,6 +127,26 @@ async fn events_whose_numbers_are_always_taken_are_counted() {
         words.ends_with(&["run_progress".to_owned(), "run_completed".to_owned()]),
         "what is missing is told of: {words:?}"
     );
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn more_time_than_there_is_is_cut_and_said_to_be() {
+    let stage = Stage::new().await;
+    let daemon = stage.start().await;
+    let subagent = json!({
+        "team_id": stage.host.paired.team_id, "gateway_id": stage.host.paired.gateway_id,
+        "input": {"prompt": "one"}, "metadata": {}, "config": {"timeout_ms": 1e12},
+    });
+    let subagent = stage.older.subagent(subagent).await;
+    stage.turn(json!({"subagent_id": subagent})).await;
+    let run = stage.older.runs_of(&subagent).await.remove(0);
+    assert_eq!(
+        (&run["metadata"]["timeout_ms"], &run["metadata"]["timeout_clamped"]),
+        (&json!(14_400_000), &json!(true))
+    );
+    let command = run["metadata"]["command"].as_str().unwrap();
+    assert!(command.contains("model_reasoning_effort=\"high\""), "{command}");
     assert_eq!(daemon.stop().await.exit_code, Some(0));
 }
 
