@@ -49,8 +49,10 @@ mod workspace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
+use tokio::runtime::Runtime;
 
 use crate::cli::args::{Cli, Command, EnvFileArgs};
 use crate::cli::context::Context;
@@ -129,10 +131,20 @@ fn with_runtime(command: &Command, mut cx: Context) -> Exit {
         tokio::runtime::Builder::new_current_thread()
     };
     let result = match builder.enable_all().build() {
-        Ok(runtime) => runtime.block_on(Box::pin(dispatch(command, &mut cx))),
+        Ok(runtime) => to_the_end(runtime, Box::pin(dispatch(command, &mut cx))),
         Err(error) => Err(CliError::failed("The runtime could not be started.").detail(error.to_string())),
     };
     settle(result, &cx.out)
+}
+
+/// How long a command that is over waits for what goes on aside.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// Work aside that was given up, such as a check that takes for ever, does not keep the process.
+fn to_the_end<T>(runtime: Runtime, command: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(command);
+    runtime.shutdown_timeout(LAST_WORK);
+    done
 }
 
 fn settle(result: CliResult, out: &Output) -> Exit {
@@ -250,5 +262,23 @@ impl Command {
 
     const fn is_server(&self) -> bool {
         matches!(self, Self::ControlPlane(args) if args.is_serve())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn work_that_was_given_up_keeps_no_process() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (_held, endless) = mpsc::channel::<()>();
+        let command = async {
+            drop(tokio::task::spawn_blocking(move || endless.recv()));
+            7
+        };
+        assert_eq!(to_the_end(runtime, command), 7);
     }
 }
