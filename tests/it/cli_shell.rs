@@ -148,6 +148,35 @@ async fn on_pipes_stdin_is_passed_on_with_its_end_and_the_streams_stay_apart() {
 }
 
 #[tokio::test]
+async fn input_waits_for_a_command_that_does_not_read_yet() {
+    const BYTES: usize = 200_000;
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let flag = sandbox.home().join("read");
+    let command = format!("until [ -e {} ]; do sleep 0.05; done; wc -c", flag.display());
+    let mut command = sandbox.command(["shell", "--", &command]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&[b'x'; BYTES]).await.unwrap();
+    drop(stdin);
+    eventually("a write that took too long", || async {
+        let jobs = sandbox.json(&["job", "list", "--json"]).await;
+        jobs.as_array()?
+            .iter()
+            .find(|job| job["status"] == "failed")
+            .map(|_| ())
+    })
+    .await;
+    std::fs::create_dir(flag).unwrap();
+    let done = tokio::time::timeout(PATIENCE, child.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), BYTES.to_string());
+}
+
+#[tokio::test]
 async fn a_command_of_its_own_and_a_refusal() {
     let sandbox = Sandbox::new();
     sandbox.up().await;

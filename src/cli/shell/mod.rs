@@ -152,7 +152,7 @@ async fn type_in(remote: &Remote, mut typed: mpsc::Receiver<Vec<u8>>, on_termina
                 break;
             }
         }
-        if remote.write(&bytes).await? == Called::Over {
+        if remote.write(&bytes, on_terminal).await? == Called::Over {
             return std::future::pending().await;
         }
     }
