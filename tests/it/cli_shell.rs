@@ -177,6 +177,21 @@ async fn input_waits_for_a_command_that_does_not_read_yet() {
 }
 
 #[tokio::test]
+async fn a_shell_ends_with_the_reader_of_its_output() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let mut command = sandbox.command(["shell", "--", "while sleep 0.01; do echo 4336; done"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 4]).await.unwrap();
+    drop(stdout);
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(!sandbox.runs("4336"));
+}
+
+#[tokio::test]
 async fn a_command_of_its_own_and_a_refusal() {
     let sandbox = Sandbox::new();
     sandbox.up().await;

@@ -115,8 +115,8 @@ impl Remote {
         drop(timeout(ACTION, self.call(json!({"action": "close"}))).await);
     }
 
-    /// Shows what the shell says until it has ended; gives its exit code.
-    pub(super) async fn show(&self, out: &Output) -> Result<Exit, CliError> {
+    /// Shows what the shell says until it has ended; gives its exit code, none when nobody reads it any more.
+    pub(super) async fn show(&self, out: &Output) -> Result<Option<Exit>, CliError> {
         let (mut seen, mut pause) = (0, BUSY);
         loop {
             let row = self
@@ -129,8 +129,11 @@ impl Remote {
                 seen = show_event(event, seen, out);
             }
             let more = result.get("has_more") == Some(&Value::Bool(true));
+            if out.stdout_gone() {
+                return Ok(None);
+            }
             if !more && text(result, "/status") != Some("running") {
-                return ended(result);
+                return ended(result).map(Some);
             }
             pause = if seen > before {
                 BUSY
