@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
 
@@ -208,6 +209,28 @@ async fn a_command_of_its_own_and_a_refusal() {
         .ok();
     let refused = sandbox.run(&["shell", "--", "true"]).await.exits(6);
     assert!(refused.stderr.contains("full-control"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_shell_nobody_asks_about_ends_when_the_host_says_no() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let resource = sandbox.resource_of(&sandbox.gateway_id().await).await;
+    let open = json!({"action": "open", "resource_id": resource, "shell_args": ["-c", "setsid sleep 4337 & wait"]})
+        .to_string();
+    let job = [
+        "job",
+        "submit",
+        "--watch",
+        "--type",
+        "shell_session",
+        "--payload",
+        &open,
+    ];
+    sandbox.run(&job).await.ok();
+    eventually("the command runs", || async { sandbox.runs("4337").then_some(()) }).await;
+    sandbox.run(&["full-control", "disable"]).await.ok();
+    eventually("nothing is left", || async { (!sandbox.runs("4337")).then_some(()) }).await;
 }
 
 #[tokio::test]

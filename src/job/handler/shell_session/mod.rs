@@ -83,7 +83,8 @@ impl Call<'_> {
         }
     }
 
-    /// Host, team, service and heartbeat. A session does not outlive the word of host and team that allowed it.
+    /// Host, team, service and heartbeat. A session that is asked about does not outlive the word of host and team that
+    /// allowed it; [`Sessions::follow`] sees to the others of the host.
     async fn machine_control(&self) -> Result<(), JobOutcome> {
         let gate = &self.gate;
         let Err(refusal) = policy::machine_control(&gate.gateway, gate.host_enabled, gate.server_now) else {
