@@ -421,6 +421,21 @@ mod linux {
     }
 
     #[tokio::test]
+    async fn only_a_run_that_may_do_everything_leaves_work_behind() {
+        for (access, left) in [(Access::Answer, 0), (Access::Restricted, 0), (Access::Full, 1)] {
+            let bench = Bench::new(FakeDriver::default());
+            let mut turn = bench.turn(r#"setsid sleep 4339 & echo '{"answer":"done"}'"#);
+            turn.request.access = access;
+            assert_eq!(text(&bench.run(&turn).await.0), "done");
+            let found = process_list::with_variable(&format!("GATEWAY_JOB_ID={}", turn.mark));
+            assert_eq!(found.len(), left, "{access:?}");
+            for pid in found {
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_waiting_turn_can_be_cancelled() {
         let bench = Bench::new(FakeDriver::default());
         let mut first = bench.turn(r#"echo '{"text":"stop me"}'; exec sleep 300"#);

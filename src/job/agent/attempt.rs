@@ -216,10 +216,10 @@ impl Start<'_> {
     }
 
     /// What has left the process group ends as well, unless the program ended in peace: then its background work may
-    /// go on, but for a run that was only to answer.
+    /// go on, if it was allowed to start any.
     async fn sweep(&self, exit: &Exit, droppings: &Droppings) {
         let in_peace = exit.ending == Ending::Exited;
-        let left_over = exit.pipes == Pipes::HeldOpen && self.request.access == Access::Answer;
+        let left_over = exit.pipes == Pipes::HeldOpen && self.request.access != Access::Full;
         if !in_peace || left_over {
             let killed = mark::kill_marked(&HashSet::from([self.turn.mark.as_str()])).await;
             tracing::debug!(killed, "swept after an agent");
