@@ -219,7 +219,12 @@ impl From<BackendError> for CliError {
 impl From<FsError> for CliError {
     fn from(error: FsError) -> Self {
         let mend = error.mend();
-        let failed = Self::failed("Gateway state permissions could not be secured.").detail(error.to_string());
+        let message = if error.is_full() || error.is_read_only() {
+            "Gateway state cannot be written."
+        } else {
+            "Gateway state permissions could not be secured."
+        };
+        let failed = Self::failed(message).detail(error.to_string());
         match mend {
             Some(command) => failed.hint(command),
             None => failed,
@@ -272,4 +277,17 @@ fn with_env_file(env: &Environment, files: Option<&EnvFileArgs>) -> Result<(Envi
         }
     })?;
     Ok((env.clone().with_file(entries), Some(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_matter_of_permissions() {
+        for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::ReadOnlyFilesystem] {
+            let error = CliError::from(FsError::io("write", "/state", kind));
+            assert_eq!(error.message, "Gateway state cannot be written.");
+        }
+    }
 }

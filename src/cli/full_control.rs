@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::cli::args::JsonArg;
 use crate::cli::context::Context;
-use crate::cli::error::CliResult;
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::local::{self, LocalError};
 use crate::cli::output::Details;
@@ -77,7 +77,12 @@ fn show(as_json: bool, on: bool, gateway_id: &str, cx: &Context) -> CliResult {
 
 async fn set(on: bool, as_json: bool, cx: &Context) -> CliResult {
     let word = if on { "enabled" } else { "disabled" };
-    let (changed, gateway_id) = write(on, cx)?;
+    // Whoever wants to say no must be able to, also on a full disk.
+    let unsaved = |error: CliError| match error.exit {
+        Exit::FAILED if !on => error.hint("gateway stop; then nothing runs at all"),
+        _ => error,
+    };
+    let (changed, gateway_id) = write(on, cx).map_err(unsaved)?;
     if changed {
         tell_daemon(cx).await;
     }
@@ -95,7 +100,7 @@ async fn set(on: bool, as_json: bool, cx: &Context) -> CliResult {
 }
 
 /// Writes the switch; tells whether it was the other way before.
-pub(crate) fn write(on: bool, cx: &Context) -> Result<(bool, String), crate::cli::error::CliError> {
+pub(crate) fn write(on: bool, cx: &Context) -> Result<(bool, String), CliError> {
     let mut changed = false;
     let session = cx.sessions().update(|session| {
         changed = session.full_control_enabled != on;

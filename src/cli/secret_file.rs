@@ -21,8 +21,10 @@ pub(crate) fn read(path: &Path, what: &str, cx: &Context) -> Result<Secret, CliE
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-    if mode & OTHERS != 0 {
+    let found = file.metadata().map_err(unreadable)?;
+    let mode = found.permissions().mode();
+    // The mode of anything else is nobody's to change: `/dev/stdin` and `/tmp` stay as they are.
+    if found.is_file() && mode & OTHERS != 0 {
         let path = path.display();
         let details = Details::new()
             .add("File", format!("{path} (mode {:04o})", mode & 0o7777))

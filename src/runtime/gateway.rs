@@ -285,6 +285,8 @@ impl Gateway {
             directories: self.context.directories,
         };
         tasks.spawn(Task::Sweeper, sweeper.run());
+        let shells = self.context.sessions.follow(self.context.install_full_control);
+        tasks.spawn(Task::Shells, shells);
         let (jobs, journal) = (self.context.backend, self.journal);
         tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker));
         tasks
@@ -298,6 +300,7 @@ async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
         Task::Events,
         Task::Orphans,
         Task::Sweeper,
+        Task::Shells,
         Task::Place,
         Task::Session,
         Task::LocalSocket,

@@ -34,6 +34,8 @@ pub enum Task {
     Orphans,
     /// Removes directories that nobody comes back to.
     Sweeper,
+    /// Closes shells when the host takes its word back.
+    Shells,
 }
 
 /// What a failure of a task means.
@@ -62,7 +64,9 @@ impl Task {
             Self::Ingress | Self::Journal | Self::Heartbeat => (OnError::StopGateway, OnStop::Await),
             // What is not confirmed by then stays in the journal.
             Self::Reporter | Self::Session | Self::LocalSocket => (OnError::StopGateway, OnStop::Abort),
-            Self::Probes | Self::Events | Self::Orphans | Self::Place | Self::Sweeper => (OnError::Log, OnStop::Abort),
+            Self::Probes | Self::Events | Self::Orphans | Self::Place | Self::Sweeper | Self::Shells => {
+                (OnError::Log, OnStop::Abort)
+            }
         }
     }
 }

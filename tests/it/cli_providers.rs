@@ -39,6 +39,15 @@ fn set_up(home: &Home) -> (PathBuf, Done) {
     (program, said)
 }
 
+#[test]
+fn nobody_is_told_to_change_the_mode_of_what_is_no_file() {
+    let home = Home::new();
+    let done = home
+        .gateway(&["providers", "set", "claude", "--key-file", "/tmp"])
+        .exits(1);
+    assert!(!done.stderr.contains("chmod"), "{done:?}");
+}
+
 fn claude(home: &Home) -> Value {
     home.gateway(&["providers", "list", "--json"]).ok().json()["claude_code"].clone()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
 
@@ -148,6 +149,50 @@ async fn on_pipes_stdin_is_passed_on_with_its_end_and_the_streams_stay_apart() {
 }
 
 #[tokio::test]
+async fn input_waits_for_a_command_that_does_not_read_yet() {
+    const BYTES: usize = 200_000;
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let flag = sandbox.home().join("read");
+    let command = format!("until [ -e {} ]; do sleep 0.05; done; wc -c", flag.display());
+    let mut command = sandbox.command(["shell", "--", &command]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&[b'x'; BYTES]).await.unwrap();
+    drop(stdin);
+    eventually("a write that took too long", || async {
+        let jobs = sandbox.json(&["job", "list", "--json"]).await;
+        jobs.as_array()?
+            .iter()
+            .find(|job| job["status"] == "failed")
+            .map(|_| ())
+    })
+    .await;
+    std::fs::create_dir(flag).unwrap();
+    let done = tokio::time::timeout(PATIENCE, child.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), BYTES.to_string());
+}
+
+#[tokio::test]
+async fn a_shell_ends_with_the_reader_of_its_output() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let mut command = sandbox.command(["shell", "--", "while sleep 0.01; do echo 4336; done"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 4]).await.unwrap();
+    drop(stdout);
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(!sandbox.runs("4336"));
+}
+
+#[tokio::test]
 async fn a_command_of_its_own_and_a_refusal() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
@@ -164,6 +209,28 @@ async fn a_command_of_its_own_and_a_refusal() {
         .ok();
     let refused = sandbox.run(&["shell", "--", "true"]).await.exits(6);
     assert!(refused.stderr.contains("full-control"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_shell_nobody_asks_about_ends_when_the_host_says_no() {
+    let sandbox = Sandbox::new();
+    sandbox.up().await;
+    let resource = sandbox.resource_of(&sandbox.gateway_id().await).await;
+    let open = json!({"action": "open", "resource_id": resource, "shell_args": ["-c", "setsid sleep 4337 & wait"]})
+        .to_string();
+    let job = [
+        "job",
+        "submit",
+        "--watch",
+        "--type",
+        "shell_session",
+        "--payload",
+        &open,
+    ];
+    sandbox.run(&job).await.ok();
+    eventually("the command runs", || async { sandbox.runs("4337").then_some(()) }).await;
+    sandbox.run(&["full-control", "disable"]).await.ok();
+    eventually("nothing is left", || async { (!sandbox.runs("4337")).then_some(()) }).await;
 }
 
 #[tokio::test]

@@ -46,6 +46,17 @@ fn status_says_the_same_as_text_and_as_json() {
 }
 
 #[test]
+fn whoever_cannot_say_no_is_told_how_to_stop_everything() {
+    let home = Home::new();
+    leave_paired(&home);
+    std::fs::create_dir(home.state().join("session.lock")).unwrap();
+    for (action, told) in [("enable", false), ("disable", true)] {
+        let done = home.gateway(&["full-control", action]).exits(1);
+        assert_eq!(done.stderr.contains("Next: gateway stop"), told, "{done:?}");
+    }
+}
+
+#[test]
 fn reading_commands_tell_what_is_missing() {
     let home = Home::new();
     for args in [&["start"][..], &["full-control"], &["unpair"]] {

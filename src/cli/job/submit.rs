@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use std::fs::File;
+use std::io::{self, Read as _};
+
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -16,6 +19,9 @@ use crate::cli::{job_result, shell_words, target, watcher};
 
 /// Longest wait with `--watch` when no limit is given: a subagent's own default.
 const DEFAULT_LIMIT: Duration = Duration::from_mins(30);
+
+/// Most bytes of a payload: no control plane takes a longer body.
+const LONGEST_PAYLOAD: u64 = 64 << 20;
 
 /// Options of `job submit`.
 #[derive(Debug, Args)]
@@ -103,7 +109,7 @@ fn read_payload(argument: Option<&str>) -> Result<Map<String, Value>, CliError> 
         return Ok(Map::new());
     };
     let text = match argument.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+        Some(path) => read_file(path).map_err(|error| {
             CliError::usage(format!("The payload file `{path}` cannot be read.")).detail(error.to_string())
         })?,
         None => argument.to_owned(),
@@ -116,6 +122,16 @@ fn read_payload(argument: Option<&str>) -> Result<Map<String, Value>, CliError> 
         ))),
         None => Ok(payload),
     }
+}
+
+/// A path may be a device that never ends.
+fn read_file(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(path)?.take(LONGEST_PAYLOAD + 1).read_to_string(&mut text)?;
+    if length as u64 > LONGEST_PAYLOAD {
+        return Err(io::Error::other(format!("it has more than {LONGEST_PAYLOAD} bytes")));
+    }
+    Ok(text)
 }
 
 fn holds_nul(value: &Value) -> bool {
@@ -152,4 +168,15 @@ async fn fill_shell_payload(
         payload.insert("resource_id".to_owned(), json!(resource));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_without_end_is_refused() {
+        let error = read_payload(Some("@/dev/zero")).unwrap_err();
+        assert!(error.detail.unwrap().starts_with("it has more than "));
+    }
 }

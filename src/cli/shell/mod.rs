@@ -78,6 +78,10 @@ pub(crate) async fn run(args: &ShellArgs, cx: &Context) -> CliResult {
     };
     match ended {
         Ended::Shell(exit) => Ok(exit),
+        Ended::Unread => {
+            remote.close().await;
+            Ok(Exit::FAILED)
+        }
         Ended::Left => {
             remote.close().await;
             cx.out.warn("You left the shell; it was closed.", &Details::new());
@@ -93,6 +97,8 @@ pub(crate) async fn run(args: &ShellArgs, cx: &Context) -> CliResult {
 /// How it came to an end.
 enum Ended {
     Shell(Exit),
+    /// The reader of stdout went away.
+    Unread,
     Left,
     Interrupted,
 }
@@ -130,7 +136,7 @@ fn interrupted(message: &str) -> CliError {
 async fn attached(remote: &Remote, out: &Output, size: Option<Size>, signals: &mut Signals) -> Result<Ended, CliError> {
     let mut resized = listen(SignalKind::window_change())?;
     tokio::select! {
-        exit = remote.show(out) => exit.map(Ended::Shell),
+        exit = remote.show(out) => exit.map(|exit| exit.map_or(Ended::Unread, Ended::Shell)),
         left = type_in(remote, terminal::typed(), size.is_some()) => left,
         failed = follow_size(remote, size, &mut resized) => Err(failed),
         () = signals.any_end() => Ok(Ended::Interrupted),
@@ -149,7 +155,7 @@ async fn type_in(remote: &Remote, mut typed: mpsc::Receiver<Vec<u8>>, on_termina
                 break;
             }
         }
-        if remote.write(&bytes).await? == Called::Over {
+        if remote.write(&bytes, on_terminal).await? == Called::Over {
             return std::future::pending().await;
         }
     }

@@ -38,6 +38,8 @@ pub(super) enum Called {
     Done,
     /// The shell has ended, or reads no more; what it said last is still to be read.
     Over,
+    /// The shell is busy and did not read; so many bytes went in.
+    Stuck(usize),
 }
 
 /// A shell on a gateway.
@@ -81,15 +83,17 @@ impl Remote {
         Ok(())
     }
 
-    /// Types bytes.
-    pub(super) async fn write(&self, bytes: &[u8]) -> Result<Called, CliError> {
-        for part in bytes.chunks(MAX_INPUT) {
-            let input = match std::str::from_utf8(part) {
-                Ok(text) if !text.contains('\0') => json!({"action": "write", "input": text}),
-                Ok(_) | Err(_) => json!({"action": "write", "input_base64": BASE64_STANDARD.encode(part)}),
-            };
-            if self.send(input).await? == Called::Over {
-                return Ok(Called::Over);
+    /// Types bytes. Input of a program waits until the shell reads; on a terminal what nobody reads is dropped, as
+    /// every terminal does, so that Ctrl-] is heard.
+    pub(super) async fn write(&self, bytes: &[u8], on_terminal: bool) -> Result<Called, CliError> {
+        for mut part in bytes.chunks(MAX_INPUT) {
+            while !part.is_empty() {
+                let taken = match self.send(typing(part)).await? {
+                    Called::Over => return Ok(Called::Over),
+                    Called::Stuck(taken) if !on_terminal => taken,
+                    Called::Done | Called::Stuck(_) => part.len(),
+                };
+                part = part.get(taken..).unwrap_or_default();
             }
         }
         Ok(Called::Done)
@@ -111,8 +115,8 @@ impl Remote {
         drop(timeout(ACTION, self.call(json!({"action": "close"}))).await);
     }
 
-    /// Shows what the shell says until it has ended; gives its exit code.
-    pub(super) async fn show(&self, out: &Output) -> Result<Exit, CliError> {
+    /// Shows what the shell says until it has ended; gives its exit code, none when nobody reads it any more.
+    pub(super) async fn show(&self, out: &Output) -> Result<Option<Exit>, CliError> {
         let (mut seen, mut pause) = (0, BUSY);
         loop {
             let row = self
@@ -125,8 +129,11 @@ impl Remote {
                 seen = show_event(event, seen, out);
             }
             let more = result.get("has_more") == Some(&Value::Bool(true));
+            if out.stdout_gone() {
+                return Ok(None);
+            }
             if !more && text(result, "/status") != Some("running") {
-                return ended(result);
+                return ended(result).map(Some);
             }
             pause = if seen > before {
                 BUSY
@@ -146,6 +153,9 @@ impl Remote {
         self.stirred.notify_one();
         if is_completed(&row) {
             return Ok(Called::Done);
+        }
+        if let Some(taken) = row.pointer("/result/bytes_written").and_then(Value::as_u64) {
+            return Ok(Called::Stuck(usize::try_from(taken).unwrap_or(usize::MAX)));
         }
         // A failure that shows the session is the session's own affair.
         match text(&row, "/result/status") {
@@ -206,6 +216,14 @@ impl Remote {
         }
         Err(CliError::with(Exit::NOT_TAKEN, "No gateway took the job.")
             .hint("on the host: gateway status, then gateway start"))
+    }
+}
+
+/// The payload that types bytes: text where they are one.
+fn typing(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => json!({"action": "write", "input": text}),
+        Ok(_) | Err(_) => json!({"action": "write", "input_base64": BASE64_STANDARD.encode(bytes)}),
     }
 }
 

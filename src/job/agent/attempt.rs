@@ -80,9 +80,8 @@ impl Start<'_> {
         let env = temp.iter().fold(env, |env, temp| temp.surround(env));
         let attempt = self.run_in(env, observer).await;
         if let Some(temp) = temp {
-            // A run that was only to answer has nothing left to do.
-            let acts = self.request.access != Access::Answer;
-            temp.remove(acts.then_some(&self.turn.mark)).await;
+            let may_go_on = self.leaves_work().then_some(&*self.turn.mark);
+            temp.remove(may_go_on).await;
         }
         attempt
     }
@@ -119,6 +118,11 @@ impl Start<'_> {
                 self.judge(how, reader, process, output_file)
             }
         }
+    }
+
+    /// Whether something of it may go on when it has ended in peace.
+    fn leaves_work(&self) -> bool {
+        self.request.access == Access::Full
     }
 
     const fn cli(&self) -> Cli<'_> {
@@ -229,10 +233,10 @@ impl Start<'_> {
     }
 
     /// What has left the process group ends as well, unless the program ended in peace: then its background work may
-    /// go on, but for a run that was only to answer.
+    /// go on, if it was allowed to start any.
     async fn sweep(&self, exit: &Exit, droppings: &Droppings) {
         let in_peace = exit.ending == Ending::Exited;
-        let left_over = exit.pipes == Pipes::HeldOpen && self.request.access == Access::Answer;
+        let left_over = exit.pipes == Pipes::HeldOpen && !self.leaves_work();
         if !in_peace || left_over {
             let killed = mark::kill_marked(&HashSet::from([self.turn.mark.as_str()])).await;
             tracing::debug!(killed, "swept after an agent");

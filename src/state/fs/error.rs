@@ -104,6 +104,12 @@ impl FsError {
         }
     }
 
+    /// Whether the disk takes no writes from anybody.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+
     /// Whether the disk or the quota is full: a later try may work.
     #[must_use]
     pub fn is_full(&self) -> bool {

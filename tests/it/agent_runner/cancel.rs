@@ -1,8 +1,9 @@
 //! Runs that are cancelled, and what is left of them; it takes `/proc` to see that.
 
 use gateway::job::agent::How;
+use gateway::provider::request::Access;
 
-use super::{Bench, failure};
+use super::{Bench, failure, text};
 use crate::support::fake_agent::FakeDriver;
 use crate::support::process_list;
 
@@ -27,6 +28,21 @@ async fn a_cancelled_run_ends_for_certain() {
     let mark = format!("GATEWAY_JOB_ID={}", turn.mark);
     assert_eq!(process_list::with_variable(&mark), []);
     assert!(!cwd.join(".git").exists() && cwd.join(".codex/kept").exists());
+}
+
+#[tokio::test]
+async fn only_a_run_that_may_do_everything_leaves_work_behind() {
+    for (access, left) in [(Access::Answer, 0), (Access::Restricted, 0), (Access::Full, 1)] {
+        let bench = Bench::new(FakeDriver::default());
+        let mut turn = bench.turn(r#"setsid sleep 4339 & echo '{"answer":"done"}'"#);
+        turn.request.access = access;
+        assert_eq!(text(&bench.run(&turn).await.0), "done");
+        let found = process_list::with_variable(&format!("GATEWAY_JOB_ID={}", turn.mark));
+        assert_eq!(found.len(), left, "{access:?}");
+        for pid in found {
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ async fn temporary_files_go_with_the_run_and_others_stay() {
 #[tokio::test]
 async fn what_goes_on_in_peace_keeps_its_temporary_files() {
     use gateway::job::agent::clear_temp;
+    use gateway::provider::request::Access;
 
     use crate::support::eventually::eventually;
 
@@ -37,6 +38,7 @@ async fn what_goes_on_in_peace_keeps_its_temporary_files() {
         until [ -e "$TMPDIR/used" ]; do sleep 0.05; done
         echo '{"answer":"'"$TMPDIR"'"}'"#,
     );
+    turn.request.access = Access::Full;
     turn.env = turn.env.with_temp_dir(&temp);
     let (report, _) = bench.run(&turn).await;
     let own = Path::new(text(&report)).to_path_buf();

@@ -5,8 +5,8 @@
 //! kept, each with at most 800 events of 1,000,000 bytes; what is over is forgotten after 15 minutes; a write has at
 //! most 256 KiB and 10 s; a session nobody asks about for 24 hours (or `idle_timeout_ms`) is closed.
 //!
-//! Beside the documented keys: `input_base64` carries input that is no text, `eof` ends the input, and `signal` in
-//! every summary tells which signal ended the shell.
+//! Beside the documented keys: `input_base64` carries input that is no text, `eof` ends the input, `signal` in every
+//! summary tells which signal ended the shell, and a write that ran out of time says in `bytes_written` how far it got.
 
 mod events;
 mod input;
@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::sessions::Sessions;
 
-use self::input::MAX_WRITE;
+use self::input::{MAX_WRITE, WriteError};
 use self::request::{Action, DEFAULT_SIZE, Invalid, Opening, Reading, Writing, text};
 use self::session::{Session, Status, Why};
 use self::sessions::{MAX_RUNNING, OpenError, Owner};
@@ -83,7 +83,8 @@ impl Call<'_> {
         }
     }
 
-    /// Host, team, service and heartbeat. A session does not outlive the word of host and team that allowed it.
+    /// Host, team, service and heartbeat. A session that is asked about does not outlive the word of host and team that
+    /// allowed it; [`Sessions::follow`] sees to the others of the host.
     async fn machine_control(&self) -> Result<(), JobOutcome> {
         let gate = &self.gate;
         let Err(refusal) = policy::machine_control(&gate.gateway, gate.host_enabled, gate.server_now) else {
@@ -190,7 +191,7 @@ impl Call<'_> {
         if stop.is_cancelled() && written.is_err() {
             return Err(self.life.cancelled());
         }
-        written.map_err(|error| failed(&format!("Failed to write to shell session: {error}"), session))?;
+        written.map_err(|error| not_written(&error, session))?;
         let more = [
             ("bytes_written", json!(bytes)),
             ("append_newline", json!(writing.append_newline)),
@@ -255,12 +256,26 @@ fn misunderstood(invalid: Invalid) -> JobOutcome {
 
 /// A refusal that shows the session.
 fn failed(why: &str, session: &Session) -> JobOutcome {
+    failed_with(why, session, [])
+}
+
+fn failed_with(why: &str, session: &Session, more: impl IntoIterator<Item = (&'static str, Value)>) -> JobOutcome {
     let mut result = Map::from_iter([("message".to_owned(), Value::from(why))]);
     result.extend(session.summary());
+    result.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
     JobOutcome::Failed {
         result: result.into(),
         error: why.to_owned(),
     }
+}
+
+/// Whoever wrote to a shell that did not read goes on behind `bytes_written`.
+fn not_written(error: &WriteError, session: &Session) -> JobOutcome {
+    let taken = match error {
+        WriteError::TimedOut { written, .. } => Some(("bytes_written", json!(written))),
+        WriteError::System(_) | WriteError::Closed | WriteError::Stopped => None,
+    };
+    failed_with(&format!("Failed to write to shell session: {error}"), session, taken)
 }
 
 fn done(message: &str, session: &Session, more: impl IntoIterator<Item = (&'static str, Value)>) -> JobOutcome {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -16,7 +17,8 @@ use super::ledger::Ledger;
 use super::request::Opening;
 use super::session::{About, Session, Status, Why};
 use crate::domain::clock;
-use crate::job::handler::Identity;
+use crate::job::handler::{Identity, InstallSwitch};
+use crate::job::policy::Refusal;
 use crate::process::env::ChildEnv;
 use crate::process::failure::SpawnError;
 use crate::process::interactive::{Link, spawn_interactive};
@@ -29,6 +31,8 @@ pub(super) const MAX_RUNNING: usize = 64;
 const MAX_OVER: usize = 64;
 /// How long a session that is over can still be read.
 const KEPT: Duration = Duration::from_mins(15);
+/// How often the switch of the host is looked at while sessions run.
+const HOST_LOOK: Duration = Duration::from_secs(2);
 const ID_ATTEMPTS: usize = 8;
 
 /// A session was not opened. `Display` is the text of the job.
@@ -84,6 +88,16 @@ impl Sessions {
     #[must_use]
     pub fn running(&self) -> usize {
         running(&self.table())
+    }
+
+    /// Closes what runs when the host takes its word back, also sessions that nobody asks about. Until dropped.
+    pub async fn follow(self, host: InstallSwitch) {
+        loop {
+            sleep(HOST_LOOK).await;
+            if self.running() > 0 && !host.enabled() {
+                self.close_all(&Refusal::HostDisabled.to_string()).await;
+            }
+        }
     }
 
     /// Closes every session that runs and waits until their processes are gone.
