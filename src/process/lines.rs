@@ -24,6 +24,9 @@ pub trait Lines: Send {
     fn overlong(&mut self, length: u64);
 }
 
+/// Hears what comes on stderr, in pieces as they come.
+pub type Aside<'a> = &'a (dyn Fn(&[u8]) + Sync);
+
 /// How lines are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
@@ -45,8 +48,17 @@ impl Default for Reading {
 impl Child {
     /// Awaits the end as [`Child::wait`] does, and hands out lines of stdout until then. What is captured of stdout
     /// and stderr is beginning and end, the middle is left out.
-    pub async fn wait_lines(self, stop: CancellationToken, reading: Reading, lines: &mut dyn Lines) -> Exit {
-        let mut stderr = Ends::new(self.limit());
+    pub async fn wait_lines(
+        self,
+        stop: CancellationToken,
+        reading: Reading,
+        lines: &mut dyn Lines,
+        aside: Aside<'_>,
+    ) -> Exit {
+        let mut stderr = Overheard {
+            aside,
+            kept: Ends::new(self.limit()),
+        };
         let mut stdout = Splitter {
             lines,
             longest: reading.longest,
@@ -55,8 +67,20 @@ impl Child {
             kept: Ends::new(reading.keep),
         };
         let end = self.end(&stop, &mut stdout, &mut stderr).await;
-        let (stdout, stderr) = (stdout.finish(), stderr.finish());
+        let (stdout, stderr) = (stdout.finish(), stderr.kept.finish());
         end.with(stdout.finish(), stderr)
+    }
+}
+
+struct Overheard<'a> {
+    aside: Aside<'a>,
+    kept: Ends,
+}
+
+impl Take for Overheard<'_> {
+    fn take(&mut self, bytes: &[u8]) {
+        (self.aside)(bytes);
+        self.kept.take(bytes);
     }
 }
 

@@ -43,9 +43,12 @@ async fn read(script: &str, reading: Reading) -> (Exit, Seen) {
     spec.grace = Duration::from_millis(200);
     let mut seen = Seen::default();
     let child = spawn(spec).unwrap();
-    let exit = timeout(PATIENCE, child.wait_lines(seen.stop.clone(), reading, &mut seen))
-        .await
-        .expect("the child must end");
+    let exit = timeout(
+        PATIENCE,
+        child.wait_lines(seen.stop.clone(), reading, &mut seen, &|_| ()),
+    )
+    .await
+    .expect("the child must end");
     (exit, seen)
 }
 

@@ -61,7 +61,8 @@ Exit codes:
     5  no gateway took the run within 10 seconds; it was taken back
     6  refused by a layer of machine control
     7  no operator credential
-  124  the run took longer than --timeout, or the agent said nothing for five minutes
+  124  the run took longer than --timeout, or the agent said nothing for five minutes, for
+       90 seconds where its model API refuses it
   130  interrupted; the run was cancelled
 
 Examples:

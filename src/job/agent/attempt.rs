@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::run::{Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
 use crate::job::agent::droppings::Droppings;
-use crate::job::agent::pulse::Pulse;
+use crate::job::agent::pulse::{Patience, Pulse};
 use crate::job::agent::scratch::{OutputFile, Scratch, read_output};
 use crate::job::agent::temp::Temp;
 use crate::job::agent::{Boundary, CommandLine, How, Observer, Process, Turn};
@@ -178,7 +178,16 @@ impl Start<'_> {
         observer: &mut dyn Observer,
     ) -> (How, Exit) {
         let limits = &self.turn.limits;
-        let pulse = Pulse::new(limits.idle, limits.tool_idle);
+        let pulse = Pulse::new(Patience {
+            usual: limits.idle,
+            tool: limits.tool_idle,
+            refused: limits.refused_idle,
+        });
+        let aside = |bytes: &[u8]| {
+            if trouble::status(&String::from_utf8_lossy(bytes)).is_some() {
+                pulse.refused();
+            }
+        };
         let quit = self.stop.child_token();
         // Lines are judged as they come; a document has to be kept until its end.
         let room = (format != Format::JsonLines).then_some(limits.output);
@@ -198,7 +207,7 @@ impl Start<'_> {
         };
         let mut silent = None;
         let exit = {
-            let mut ended = pin!(child.wait_lines(quit.clone(), reading, &mut tap));
+            let mut ended = pin!(child.wait_lines(quit.clone(), reading, &mut tap, &aside));
             let silence = async {
                 match format {
                     Format::JsonLines => pulse.silence().await,

@@ -68,6 +68,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Silence while one of its tools works.
     pub tool_idle: Duration,
+    /// Silence while its model API refuses it, which it tells on stderr alone: longer than a quota by the minute.
+    pub refused_idle: Duration,
     /// Between the polite and the final signal.
     pub grace: Duration,
     /// Bytes of an answer.
@@ -84,6 +86,7 @@ impl Limits {
             total,
             idle: Duration::from_secs(300),
             tool_idle: Duration::from_secs(900),
+            refused_idle: Duration::from_secs(90),
             grace: Duration::from_secs(5),
             output: OUTPUT_LIMIT_BYTES,
             keep: 0,

@@ -28,9 +28,9 @@ async fn silence_ends_a_run_but_not_while_a_tool_works() {
 async fn a_run_that_tries_in_silence_tells_what_its_model_said() {
     let bench = Bench::new(FakeDriver::default());
     let mut turn = bench.turn(r"echo 'Attempt 2 failed with status 429. Retrying with backoff...' >&2; exec sleep 300");
-    turn.limits.idle = Duration::from_millis(300);
+    turn.limits.refused_idle = Duration::from_millis(300);
     let (report, heard) = bench.run(&turn).await;
-    assert_eq!(report.how, How::Silent(turn.limits.idle));
+    assert_eq!(report.how, How::Silent(turn.limits.refused_idle));
     let why = "The agent said nothing for 300ms; its model API answered 429";
     assert_eq!(failure(&report), (FailureKind::Quota, why));
     assert_eq!(heard.words(), ["attempt_started"], "silence is not tried again");
