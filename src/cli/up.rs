@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::SignalKind;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
-use crate::cli::interrupt::listen;
+use crate::cli::interrupt::interrupted;
 use crate::cli::launch::Started;
 use crate::cli::output::Details;
 use crate::cli::plane::address;
@@ -43,11 +42,13 @@ pub(crate) async fn run(args: &UpArgs, cx: &Context) -> CliResult {
         full_control: args.full_control,
     };
     let stack = stack::ensure(&wants, cx).await?;
-    summary(&stack, args, cx);
     if args.detach {
+        summary(&stack, args, cx);
         return Ok(exit(&stack));
     }
-    attend(cx).await
+    let interrupted = interrupted()?;
+    summary(&stack, args, cx);
+    attend(interrupted, cx).await
 }
 
 fn exit(stack: &Stack) -> Exit {
@@ -93,13 +94,10 @@ fn summary(stack: &Stack, args: &UpArgs, cx: &Context) {
     }
 }
 
-/// Stays until a signal, or until one of the two is gone; then both end.
-async fn attend(cx: &Context) -> CliResult {
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+/// Stays until it is interrupted, or until one of the two is gone; then both end.
+async fn attend(interrupted: impl Future<Output = ()>, cx: &Context) -> CliResult {
     let lost = tokio::select! {
-        _got = interrupt.recv() => None,
-        _got = terminate.recv() => None,
+        () = interrupted => None,
         lost = until_one_is_gone(cx) => Some(lost),
     };
     cx.out.line("Stopping...");

@@ -208,7 +208,10 @@ fn up_in_front_ends_both_on_an_interrupt() {
         .unwrap();
     let running = home.gateway(&["status", "--json"]).ok().json();
     assert_eq!(running["state"], "ready");
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    // A closed terminal is no wish to end anything.
+    kill(pid, Signal::SIGHUP).unwrap();
+    kill(pid, Signal::SIGINT).unwrap();
     assert!(child.wait().unwrap().success());
     let after = home.gateway(&["status", "--json"]).ok().json();
     assert_eq!(
