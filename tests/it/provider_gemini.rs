@@ -44,6 +44,15 @@ fn every_recorded_run_is_read() {
     insta::assert_snapshot!("gemini_transcripts", text);
 }
 
+/// It stops in the middle and calls that a success.
+#[test]
+fn an_answer_taken_for_a_loop_is_none() {
+    let run = replayed("loop", &asked());
+    let (kind, why) = run.outcome().unwrap_err();
+    assert_eq!(kind, FailureKind::Limit);
+    assert!(why.contains("loop"), "{why}");
+}
+
 /// Trap 1: a broken stream ends with exit code 0, and other failures with a status of which the high byte is lost.
 #[test]
 fn an_exit_code_is_neither_success_nor_failure() {
@@ -223,6 +232,9 @@ fn a_version_without_events_answers_in_one_document() {
     let document = b"{\n  \"session_id\": \"s\",\n  \"response\": \"hi\",\n  \"stats\": {\"models\": {\"m\": {}}}\n}\n";
     let run = read(document, &End::default(), Format::Json);
     assert_eq!((run.outcome(), run.end.model.as_deref()), (Ok("hi"), Some("m")));
+    let broken_off = b"{\"response\": \"hi hi\", \"warnings\": [\"Loop detected, stopping execution\"]}";
+    let run = read(broken_off, &End::default(), Format::Json);
+    assert_eq!(run.outcome().unwrap_err().0, FailureKind::Limit);
     let end = End {
         exit: 145,
         stderr: "Ripgrep\n{\n  \"error\": {\"message\": \"bad key\", \"code\": 401}\n}\n".to_owned(),

@@ -91,6 +91,7 @@ struct Document {
     response: Option<String>,
     stats: Option<Value>,
     error: Option<Value>,
+    warnings: Option<Vec<String>>,
 }
 
 impl Reader {
@@ -165,6 +166,7 @@ impl Reader {
                     .and_then(|stats| stats.pointer("/tools/totalCalls")?.as_u64());
                 self.found.tool_ran = self.acts && calls != Some(0);
                 self.found.stats = document.stats;
+                self.found.warnings = document.warnings.unwrap_or_default();
             }
         }
     }

@@ -11,6 +11,9 @@ use crate::provider::trouble;
 /// Statuses of the model API that come back as exit codes, of which only the low byte is left.
 const STATUSES: [u16; 13] = [400, 401, 403, 404, 408, 409, 413, 429, 500, 502, 503, 504, 529];
 
+/// How it warns of an answer that repeats itself. It breaks that off and calls it a success.
+const LOOP: &str = "Loop detected";
+
 /// The answer's text.
 ///
 /// # Errors
@@ -32,6 +35,10 @@ pub(crate) fn text(found: &Found, facts: &Ended<'_>) -> Result<String, RunFailur
     if found.lost {
         let why = "Gemini's answer, or a line of it, was too long to be kept";
         return Err(RunFailure::new(FailureKind::Answer, why));
+    }
+    if found.warnings.iter().any(|warning| warning.starts_with(LOOP)) {
+        let why = "Gemini took its answer for a loop and stopped; it is not whole";
+        return Err(RunFailure::new(FailureKind::Limit, why));
     }
     if let Some(limit) = found.error.as_deref() {
         return Err(RunFailure::new(
