@@ -11,6 +11,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::ids::ResourceId;
 use crate::domain::job::Job;
 use crate::job::handler::{self, ControlFacts, JobLife};
+use crate::job::policy::GatewayFacts;
 
 /// How old an answer may be when the job starts. Somebody may have said no in the meantime.
 const FRESH: Duration = Duration::from_secs(5);
@@ -47,7 +48,6 @@ pub(super) async fn fetch(backend: &Jobs, job: &Job) -> Option<Fetched> {
         return None;
     }
     let asked = Instant::now();
-    let columns = "full_control_enabled,status,last_seen_at,capabilities,vm_id";
     let named = job.payload.get("resource_id").and_then(Value::as_str).map(str::trim);
     let resource_id = named.and_then(|id| ResourceId::new(id).ok());
     let resource = async {
@@ -56,7 +56,7 @@ pub(super) async fn fetch(backend: &Jobs, job: &Job) -> Option<Fetched> {
             None => Ok(None),
         }
     };
-    let (gateway, resource) = tokio::join!(backend.gateway_row(columns), resource);
+    let (gateway, resource) = tokio::join!(backend.gateway_row(GatewayFacts::COLUMNS), resource);
     Some(Fetched {
         gateway,
         resource,

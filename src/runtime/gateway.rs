@@ -18,7 +18,7 @@ use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
 use crate::job::agent::{Agents, clear_temp};
 use crate::job::handler::active::ActiveRuns;
-use crate::job::handler::shell_session::Sessions;
+use crate::job::handler::shell_session::{self, Sessions};
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
 use crate::job::recovery;
 use crate::job::report::{self, Reporter};
@@ -280,13 +280,18 @@ impl Gateway {
         tasks.spawn(Task::Probes, self.probes.run());
         let sweeper = Sweeper {
             runs: self.context.runs,
-            gateway: self.context.identity.gateway_id,
+            gateway: self.context.identity.gateway_id.clone(),
             active: self.context.active,
             directories: self.context.directories,
         };
         tasks.spawn(Task::Sweeper, sweeper.run());
-        let shells = self.context.sessions.follow(self.context.install_full_control);
-        tasks.spawn(Task::Shells, shells);
+        let shells = shell_session::Watch {
+            sessions: self.context.sessions,
+            host: self.context.install_full_control,
+            backend: self.context.backend.clone(),
+            identity: self.context.identity,
+        };
+        tasks.spawn(Task::Shells, shells.run());
         let (jobs, journal) = (self.context.backend, self.journal);
         tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker));
         tasks

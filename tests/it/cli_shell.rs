@@ -212,25 +212,29 @@ async fn a_command_of_its_own_and_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_shell_nobody_asks_about_ends_when_the_host_says_no() {
+async fn a_shell_nobody_asks_about_ends_when_host_team_or_resource_say_no() {
     let sandbox = Sandbox::new();
     sandbox.up().await;
-    let resource = sandbox.resource_of(&sandbox.gateway_id().await).await;
+    let gateway = sandbox.gateway_id().await;
+    let resource = sandbox.resource_of(&gateway).await;
     let open = json!({"action": "open", "resource_id": resource, "shell_args": ["-c", "setsid sleep 4337 & wait"]})
         .to_string();
-    let job = [
-        "job",
-        "submit",
-        "--watch",
-        "--type",
-        "shell_session",
-        "--payload",
-        &open,
+    let job = ["job", "submit", "--watch", "--type", "shell_session", "--payload"];
+    let job = [&job[..], &[&open]].concat();
+    let team = ["control-plane", "gateway", "full-control", &gateway];
+    let (off, on) = ([&team[..], &["off"]].concat(), [&team[..], &["on"]].concat());
+    let layers: [(&[&str], &[&str]); 3] = [
+        (&["full-control", "disable"], &["full-control", "enable"]),
+        (&off, &on),
+        (&["control-plane", "resource", "revoke", &resource], &["status"]),
     ];
-    sandbox.run(&job).await.ok();
-    eventually("the command runs", || async { sandbox.runs("4337").then_some(()) }).await;
-    sandbox.run(&["full-control", "disable"]).await.ok();
-    eventually("nothing is left", || async { (!sandbox.runs("4337")).then_some(()) }).await;
+    for (no, yes) in layers {
+        sandbox.run(&job).await.ok();
+        eventually("the command runs", || async { sandbox.runs("4337").then_some(()) }).await;
+        sandbox.run(no).await.ok();
+        eventually("nothing is left", || async { (!sandbox.runs("4337")).then_some(()) }).await;
+        sandbox.run(yes).await.ok();
+    }
 }
 
 #[tokio::test]

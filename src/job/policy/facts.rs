@@ -44,7 +44,10 @@ pub struct GatewayFacts {
 }
 
 impl GatewayFacts {
-    /// Reads the columns `full_control_enabled, last_seen_at, capabilities, vm_id`.
+    /// What to select of the row.
+    pub const COLUMNS: &str = "full_control_enabled,status,last_seen_at,capabilities,vm_id";
+
+    /// Reads those columns.
     #[must_use]
     pub fn from_row(row: &Value) -> Self {
         let at = row.get("last_seen_at").and_then(Value::as_str);

@@ -14,12 +14,14 @@ mod ledger;
 mod request;
 mod session;
 mod sessions;
+mod watch;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 pub use self::sessions::Sessions;
+pub use self::watch::Watch;
 
 use self::input::{MAX_WRITE, WriteError};
 use self::request::{Action, DEFAULT_SIZE, Invalid, Opening, Reading, Writing, text};
@@ -84,7 +86,7 @@ impl Call<'_> {
     }
 
     /// Host, team, service and heartbeat. A session that is asked about does not outlive the word of host and team that
-    /// allowed it; [`Sessions::follow`] sees to the others of the host.
+    /// allowed it; [`Watch`] sees to the others.
     async fn machine_control(&self) -> Result<(), JobOutcome> {
         let gate = &self.gate;
         let Err(refusal) = policy::machine_control(&gate.gateway, gate.host_enabled, gate.server_now) else {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -17,8 +16,7 @@ use super::ledger::Ledger;
 use super::request::Opening;
 use super::session::{About, Session, Status, Why};
 use crate::domain::clock;
-use crate::job::handler::{Identity, InstallSwitch};
-use crate::job::policy::Refusal;
+use crate::job::handler::Identity;
 use crate::process::env::ChildEnv;
 use crate::process::failure::SpawnError;
 use crate::process::interactive::{Link, spawn_interactive};
@@ -31,8 +29,6 @@ pub(super) const MAX_RUNNING: usize = 64;
 const MAX_OVER: usize = 64;
 /// How long a session that is over can still be read.
 const KEPT: Duration = Duration::from_mins(15);
-/// How often the switch of the host is looked at while sessions run.
-const HOST_LOOK: Duration = Duration::from_secs(2);
 const ID_ATTEMPTS: usize = 8;
 
 /// A session was not opened. `Display` is the text of the job.
@@ -90,23 +86,9 @@ impl Sessions {
         running(&self.table())
     }
 
-    /// Closes what runs when the host takes its word back, also sessions that nobody asks about. Until dropped.
-    pub async fn follow(self, host: InstallSwitch) {
-        loop {
-            sleep(HOST_LOOK).await;
-            if self.running() > 0 && !host.enabled() {
-                self.close_all(&Refusal::HostDisabled.to_string()).await;
-            }
-        }
-    }
-
     /// Closes every session that runs and waits until their processes are gone.
     pub async fn close_all(&self, reason: &str) {
-        let running: Vec<_> = {
-            let table = self.table();
-            let running = table.values().filter(|session| session.status() == Status::Running);
-            running.map(Arc::clone).collect()
-        };
+        let running = self.at_work();
         if !running.is_empty() {
             info!(sessions = running.len(), reason, "Closing shell sessions");
         }
@@ -116,6 +98,13 @@ impl Sessions {
                 .map(|session| session.close(Why::Reason(reason.to_owned()))),
         )
         .await;
+    }
+
+    /// Those that run.
+    pub(super) fn at_work(&self) -> Vec<Arc<Session>> {
+        let table = self.table();
+        let running = table.values().filter(|session| session.status() == Status::Running);
+        running.map(Arc::clone).collect()
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Session>> {
