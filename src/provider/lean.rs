@@ -9,6 +9,15 @@ use serde_json::value::RawValue;
 
 use crate::provider::tame;
 
+/// Reads a line. Its text is checked once as a whole, which is faster than in each of many short strings; a line with
+/// bytes that are no text may still be good where nobody looks at them.
+pub(crate) fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> serde_json::Result<T> {
+    match std::str::from_utf8(line) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(line),
+    }
+}
+
 /// Text that is only copied where it holds escapes.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -9,6 +9,7 @@ use crate::provider::claude::message::Messages;
 use crate::provider::claude::quirks;
 use crate::provider::claude::usage::Usage;
 use crate::provider::claude::verdict::{self, Heard};
+use crate::provider::lean;
 use crate::provider::plan::{Cli, Format};
 use crate::provider::request::{OutputForm, RunRequest, Session};
 use crate::provider::tame;
@@ -80,7 +81,7 @@ impl Reader {
     }
 
     fn stream_line(&mut self, bytes: &[u8], events: &mut Vec<RunEvent>) {
-        let Ok(line) = serde_json::from_slice::<Line<'_>>(bytes) else {
+        let Ok(line) = lean::read::<Line<'_>>(bytes) else {
             return;
         };
         let parent = line.parent_tool_use_id.as_deref();

@@ -15,11 +15,12 @@ const MAX_OPEN: usize = 256;
 const MAX_SUMMARY: usize = 200;
 
 /// An item; what a kind of it does not have is absent.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct Item<'a> {
+    #[serde(default)]
     id: Text<'a>,
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type")]
     kind: Text<'a>,
     text: Option<Text<'a>>,
     message: Option<Text<'a>>,

@@ -7,7 +7,7 @@ use crate::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunF
 use crate::provider::answer::{self, Whole};
 use crate::provider::codex::item::{Item, Items, Stage, progress};
 use crate::provider::codex::schema;
-use crate::provider::lean::{Raw, Text};
+use crate::provider::lean::{self, Raw, Text};
 use crate::provider::plan::{Cli, Format};
 use crate::provider::request::{OutputForm, RunRequest, Session};
 use crate::provider::transcript::{Ended, Transcript};
@@ -181,7 +181,7 @@ impl Transcript for Reader {
     fn line(&mut self, line: &[u8], events: &mut Vec<RunEvent>) {
         if let Some(whole) = &mut self.whole {
             whole.line(line);
-        } else if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
+        } else if let Ok(line) = lean::read::<Line<'_>>(line) {
             self.event(line, events);
         }
     }

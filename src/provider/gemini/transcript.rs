@@ -9,7 +9,7 @@ use crate::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunF
 use crate::provider::answer::{self, Whole};
 use crate::provider::gemini::text::Draft;
 use crate::provider::gemini::verdict;
-use crate::provider::lean::{Raw, Text};
+use crate::provider::lean::{self, Raw, Text};
 use crate::provider::plan::{Cli, Format};
 use crate::provider::request::{Access, OutputForm, RunRequest, Session};
 use crate::provider::tame;
@@ -272,7 +272,7 @@ impl Transcript for Reader {
         match self.format {
             Format::Text | Format::Json => self.whole.line(line),
             Format::JsonLines => {
-                if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
+                if let Ok(line) = lean::read::<Line<'_>>(line) {
                     self.found.event(line, events);
                 }
             }
