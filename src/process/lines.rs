@@ -55,6 +55,7 @@ impl Child {
         lines: &mut dyn Lines,
         aside: Aside<'_>,
     ) -> Exit {
+        self.widen_stdout();
         let mut stderr = Overheard {
             aside,
             kept: Ends::new(self.limit()),

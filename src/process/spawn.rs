@@ -27,6 +27,10 @@ use crate::process::identity::ProcessIdentity;
 use crate::process::spec::{Spec, Stdin};
 use crate::process::sys;
 
+/// Bytes that wait in the pipe of a program whose lines are read: as many as Linux grants everybody.
+#[cfg(target_os = "linux")]
+const PIPE_ROOM: nix::libc::c_int = 1 << 20;
+
 /// A running child. Dropped unawaited, it takes its whole group with it.
 #[must_use = "a child that nobody awaits is killed"]
 #[derive(Debug)]
@@ -118,6 +122,18 @@ impl Child {
     /// Bytes kept of each output stream.
     pub(super) const fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Gives stdout as much room as the system grants. Programs in JavaScript end without writing out what found no room
+    /// in the pipe, and on a busy machine their last lines were lost.
+    pub(super) fn widen_stdout(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(stdout) = &self.child.stdout {
+            let wider = nix::fcntl::FcntlArg::F_SETPIPE_SZ(PIPE_ROOM);
+            if let Err(error) = nix::fcntl::fcntl(stdout, wider) {
+                tracing::debug!(%error, "a pipe keeps its size");
+            }
+        }
     }
 
     pub(super) async fn end(

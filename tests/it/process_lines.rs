@@ -64,6 +64,20 @@ async fn lines_come_while_the_child_runs() {
     assert!(exit.stdout.bytes.is_empty() && exit.stdout.total == 12);
 }
 
+/// A program that does not wait for its reader finds room for as much as Linux grants.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_megabyte_finds_room_at_once() {
+    let script = "import fcntl, sys, time
+while fcntl.fcntl(1, 1032) < 1 << 20: time.sleep(0.01)
+print('wide')";
+    let (exit, seen) = read(&format!("exec python3 -c \"{script}\""), Reading::default()).await;
+    assert_eq!(
+        (exit.exit_code, seen.lines.as_slice()),
+        (Some(0), ["wide".to_owned()].as_slice())
+    );
+}
+
 #[tokio::test]
 async fn a_line_of_ten_megabytes_is_one_line_and_a_longer_one_is_counted() {
     let long = "head -c 10000000 /dev/zero | tr '\\0' x; echo; printf end";
