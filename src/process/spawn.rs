@@ -22,6 +22,7 @@ use crate::process::capture::{Captured, Collector, Take, read_all};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
+use crate::process::fence::Fence;
 use crate::process::group;
 use crate::process::identity::ProcessIdentity;
 use crate::process::spec::{Spec, Stdin};
@@ -33,6 +34,7 @@ use crate::process::sys;
 pub struct Child {
     // Before `child`, so that on drop the group is signalled while the leader still pins its number.
     group: Group,
+    fence: Fence,
     child: tokio::process::Child,
     identity: ProcessIdentity,
     stdin: Stdin,
@@ -48,6 +50,7 @@ pub struct Child {
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
     failure::check(&spec)?;
+    let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
     command
         .process_group(0)
@@ -57,6 +60,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    fence.admit(&mut command);
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
     let started = without_inheritance(|| command.spawn());
@@ -66,6 +70,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         .map_err(|error| failure::explain(&spec, error))?;
     Ok(Child {
         group: Group::of(pid),
+        fence,
         child,
         identity: ProcessIdentity::of_leader(pid),
         stdin: spec.stdin,
@@ -107,8 +112,8 @@ impl Child {
         self.identity
     }
 
-    /// Awaits the end: its own, its deadline's or `stop`'s. The latter two end the whole group before this returns;
-    /// an own end leaves background work alone.
+    /// Awaits the end: its own, its deadline's or `stop`'s. The latter two end the whole group, and the job's cgroup,
+    /// before this returns; an own end leaves background work alone.
     pub async fn wait(self, stop: CancellationToken) -> Exit {
         let (mut stdout, mut stderr) = (Collector::new(self.limit), Collector::new(self.limit));
         let end = self.end(&stop, &mut stdout, &mut stderr).await;
@@ -163,6 +168,7 @@ impl Child {
             biased;
             status = self.child.wait() => {
                 self.group.release();
+                self.fence.open();
                 return (Ending::Exited, status.ok());
             }
             () = stop.cancelled() => true,
@@ -172,6 +178,7 @@ impl Child {
             Some(pgid) => group::end(pgid, self.grace).await,
             None => false,
         };
+        self.fence.end().await;
         let status = timeout(group::KILL_DEADLINE, self.child.wait()).await;
         let status = status.ok().and_then(Result::ok);
         if status.is_some() {

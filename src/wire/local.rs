@@ -68,6 +68,17 @@ pub enum DaemonState {
     Draining,
 }
 
+/// What holds the processes of one job together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containment {
+    /// `cgroup`, `process group and mark`, or `process group`.
+    pub method: String,
+    /// Where the cgroups of jobs are made.
+    pub cgroup: Option<String>,
+    /// Why none are.
+    pub reason: Option<String>,
+}
+
 /// A running daemon's own account of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaemonStatus {
