@@ -79,6 +79,15 @@ pub struct Containment {
     pub reason: Option<String>,
 }
 
+impl Containment {
+    /// In one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let why = self.reason.as_deref().map(|reason| format!(" ({reason})"));
+        format!("{}{}", self.method, why.unwrap_or_default())
+    }
+}
+
 /// A running daemon's own account of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaemonStatus {
@@ -116,4 +125,7 @@ pub struct DaemonStatus {
     pub unreported_results: u32,
     /// Rows and frames that could not be decoded, since the start.
     pub malformed_rows: u64,
+    /// What holds its jobs together; older daemons do not say.
+    #[serde(default)]
+    pub containment: Option<Containment>,
 }
