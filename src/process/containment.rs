@@ -1,6 +1,6 @@
 //! What holds the processes of a job together on this host, in words for people.
 
-use crate::process::cgroup;
+use crate::process::{cgroup, guardian};
 use crate::wire::local::Containment;
 
 /// What is active in this process. A daemon's is its own: a command started elsewhere may be in another cgroup.
@@ -16,6 +16,7 @@ pub fn current() -> Containment {
         method: if tree.is_ok() { "cgroup" } else { otherwise }.to_owned(),
         cgroup: tree.ok().map(|tree| tree.display().to_string()),
         reason: tree.err().map(str::to_owned),
+        guardian: guardian::pid(),
     }
 }
 

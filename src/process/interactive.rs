@@ -96,11 +96,13 @@ pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Stream
     let (child, pid, streams) = started
         .and_then(|(child, streams)| pid_of(child.id()).map(|pid| (child, pid, streams)))
         .map_err(|error| failure::explain(spec, error))?;
+    let identity = ProcessIdentity::of_leader(pid);
+    fence.holds(identity);
     let interactive = Interactive {
         group: Group::of(pid),
         fence,
         child,
-        identity: ProcessIdentity::of_leader(pid),
+        identity,
         grace: spec.grace,
         terminal: link != Link::Pipes,
     };

@@ -19,6 +19,7 @@ pub mod exit;
 pub mod failure;
 mod fence;
 mod group;
+pub mod guardian;
 pub mod identity;
 pub mod interactive;
 pub mod lines;

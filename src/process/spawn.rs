@@ -68,11 +68,13 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
     let (child, pid) = started
         .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
         .map_err(|error| failure::explain(&spec, error))?;
+    let identity = ProcessIdentity::of_leader(pid);
+    fence.holds(identity);
     Ok(Child {
         group: Group::of(pid),
         fence,
         child,
-        identity: ProcessIdentity::of_leader(pid),
+        identity,
         stdin: spec.stdin,
         limit: spec.limit_per_stream,
         spawned,

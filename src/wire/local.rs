@@ -77,6 +77,9 @@ pub struct Containment {
     pub cgroup: Option<String>,
     /// Why none are.
     pub reason: Option<String>,
+    /// Process id of whoever ends the jobs of a daemon that was killed.
+    #[serde(default)]
+    pub guardian: Option<u32>,
 }
 
 impl Containment {
