@@ -8,11 +8,14 @@ use crate::cli::args::{EnvFileArgs, JsonArg};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
+use crate::cli::local;
 use crate::cli::output::Details;
 use crate::cli::providers::{self, Depth, Examined};
 use crate::cli::status::{enabled, paired_word};
 use crate::domain::clock;
+use crate::process::containment;
 use crate::state::session::Session;
+use crate::wire::local::Containment;
 
 /// Beyond this a clock is called wrong; jobs still run, because freshness is judged by the server's time.
 const CLOCK_LIMIT_SECONDS: i64 = 30;
@@ -79,10 +82,12 @@ pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
         checks.extend(plane_checks(session).await);
         checks.push(host_layer(session));
     }
+    let held = containment(cx).await;
+    checks.push(containment_check(&held));
     let usable = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if args.json.json {
         let examined = providers::examine(args.validate, CONTEXT, cx).await;
-        cx.out.document(&document(&checks, &examined, usable, cx))?;
+        cx.out.document(&document((&checks, &held), &examined, usable, cx))?;
     } else {
         print_checks(&checks, paired, session.as_ref(), cx);
         print_providers(&providers::examine_and_print(args.validate, CONTEXT, cx).await, cx);
@@ -194,6 +199,27 @@ fn host_layer(session: &Session) -> Check {
     )
 }
 
+/// What the running gateway says; where none runs, what one started here would have.
+async fn containment(cx: &Context) -> Containment {
+    let status = local::status(&cx.paths.socket()).await.ok().flatten();
+    if let Some(held) = status.and_then(|status| status.containment) {
+        return held;
+    }
+    let held = containment::current();
+    containment::tidy();
+    held
+}
+
+fn containment_check(held: &Containment) -> Check {
+    let name = "Containment of jobs";
+    if held.reason.is_none() || !cfg!(target_os = "linux") {
+        return good(name, &held.method);
+    }
+    let hint = "start it where cgroups may be made: systemd-run --user --scope gateway start, or a service with \
+                Delegate=yes";
+    warning(name, held.line(), hint)
+}
+
 fn clock_check(http: &Http) -> Option<Check> {
     let offset = http.server_offset()?;
     let now = clock::now();
@@ -266,7 +292,7 @@ fn settings_document(examined: &Examined, cx: &Context) -> Value {
     })
 }
 
-fn document(checks: &[Check], examined: &Examined, usable: bool, cx: &Context) -> Value {
+fn document((checks, held): (&[Check], &Containment), examined: &Examined, usable: bool, cx: &Context) -> Value {
     let checks: Vec<Value> = checks
         .iter()
         .map(|check| {
@@ -279,6 +305,7 @@ fn document(checks: &[Check], examined: &Examined, usable: bool, cx: &Context) -
         "usable": usable,
         "state_directory": cx.paths.dir,
         "checks": checks,
+        "containment": held,
         "providers": examined.document(),
         "provider_settings": settings_document(examined, cx),
     })

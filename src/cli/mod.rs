@@ -60,17 +60,29 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::config::sources::Environment;
+use crate::process::guardian;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if words == [guardian::WORD] {
+        return guard();
+    }
     let json = before_escape(&words).any(|word| word == "--json");
     let exit = match parse(words) {
         Ok(cli) => run(cli),
         Err(error) => usage::explain(&error, json),
     };
     ExitCode::from(exit.0)
+}
+
+/// Not a command for people: it has no options, no help and no word to say.
+fn guard() -> ExitCode {
+    match guardian::run(std::io::stdin().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {

@@ -14,7 +14,7 @@ use crate::cli::plane::address::{self, PlaneAddress};
 use crate::cli::times::{second, to_the_second};
 use crate::state::last_exit::LastExit;
 use crate::state::session::{Session, SessionError};
-use crate::wire::local::{DaemonState, DaemonStatus};
+use crate::wire::local::{Containment, DaemonState, DaemonStatus};
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -149,6 +149,7 @@ impl Report {
         details
             .add("Ingress", if status.realtime { "push" } else { "poll" })
             .add("Jobs", jobs)
+            .maybe("Jobs are held by", status.containment.as_ref().map(Containment::line))
             .maybe_verbose("Last heartbeat", status.last_heartbeat_at.as_deref().map(to_the_second))
             .maybe_verbose("Last reconcile", status.last_reconcile_at.as_deref().map(to_the_second))
             .verbose("Malformed rows", status.malformed_rows)
@@ -189,6 +190,7 @@ impl Report {
             "pid": self.pid(),
             "stale_pid": self.stale_pid(),
             "daemon": self.status(),
+            "containment": self.status().map(|status| &status.containment),
             "last_exit": self.last_exit.as_ref(),
             "embedded_control_plane": self.plane.as_ref().map(|plane| json!({"url": plane.url, "pid": plane.pid})),
             "config_path": cx.paths.config_file,

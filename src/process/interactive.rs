@@ -12,6 +12,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
 use crate::process::failure::{self, SpawnError};
+use crate::process::fence::Fence;
 use crate::process::group;
 use crate::process::identity::ProcessIdentity;
 use crate::process::spawn::{Group, command, pid_of, without_inheritance};
@@ -35,12 +36,13 @@ pub enum Link {
     Terminal(Size),
 }
 
-/// A running child. Dropped, it takes its process group with it.
+/// A running child. Dropped, it takes its process group and its job's cgroup with it.
 #[must_use = "a child that nobody holds is killed"]
 #[derive(Debug)]
 pub struct Interactive {
     // Before `child`, so that on drop the group is signalled while the leader still pins its number.
     group: Group,
+    fence: Fence,
     child: tokio::process::Child,
     identity: ProcessIdentity,
     grace: Duration,
@@ -84,7 +86,9 @@ pub enum Output {
 /// [`SpawnError`] when it never ran.
 pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Streams), SpawnError> {
     failure::check(spec)?;
-    let command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
+    let fence = Fence::around(&spec.env);
+    let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
+    fence.admit(&mut command);
     let started = match link {
         Link::Pipes => on_pipes(command),
         Link::Terminal(size) => on_terminal(command, size),
@@ -92,10 +96,13 @@ pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Stream
     let (child, pid, streams) = started
         .and_then(|(child, streams)| pid_of(child.id()).map(|pid| (child, pid, streams)))
         .map_err(|error| failure::explain(spec, error))?;
+    let identity = ProcessIdentity::of_leader(pid);
+    fence.holds(identity);
     let interactive = Interactive {
         group: Group::of(pid),
+        fence,
         child,
-        identity: ProcessIdentity::of_leader(pid),
+        identity,
         grace: spec.grace,
         terminal: link != Link::Pipes,
     };
@@ -160,10 +167,11 @@ impl Interactive {
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.group.release();
+        self.fence.open();
         Ok(status)
     }
 
-    /// Ends the group: politely, and after the grace finally. None when it could not be killed within a deadline.
+    /// Ends the group and the cgroup: politely, and after the grace finally. None when it could not be killed within a deadline.
     pub async fn end(&mut self) -> Option<ExitStatus> {
         if let Some(pgid) = self.group.id() {
             if self.terminal {
@@ -172,6 +180,7 @@ impl Interactive {
             }
             group::end(pgid, self.grace).await;
         }
+        self.fence.end().await;
         timeout(group::KILL_DEADLINE, self.wait()).await.ok()?.ok()
     }
 }

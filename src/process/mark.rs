@@ -1,7 +1,8 @@
 //! Work that left its process group or lost its leader: found by a variable that every descendant inherits.
 //!
 //! The mark is proof enough to kill: nobody else sets it, and a job's id is unique. What cleared its environment
-//! escapes. Linux only; elsewhere no environment of another process can be read, and nothing is found.
+//! is found in the job's cgroup only. Linux only; elsewhere no environment of another process can be read, and nothing
+//! is found.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
+use crate::process::cgroup;
 use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
 
 /// The variable; its value is the job's id.
@@ -20,16 +22,17 @@ pub const NAME: &str = "GATEWAY_JOB_ID";
 /// Longer environments than the kernel lets a program start with are not read to their end.
 const MAX_ENVIRONMENT: u64 = 8 << 20;
 
-/// Kills every process that carries the mark of one of `jobs`, and looks again until there is none: what is born
-/// between a look and its signals is found by the next. Tells how many were killed.
+/// Kills every process in the cgroup of one of `jobs` or with its mark, and looks again until there is none: what is
+/// born between a look and its signals is found by the next. Tells how many were killed.
 pub async fn kill_marked(jobs: &HashSet<&str>) -> usize {
+    let in_cgroups = cgroup::end(jobs.iter().copied()).await;
     let deadline = Instant::now() + KILL_DEADLINE;
     let mut killed = HashSet::new();
     let mut pause = FIRST_LOOK;
     loop {
         let found = marked(jobs);
         if found.is_empty() || Instant::now() >= deadline {
-            return killed.len();
+            return in_cgroups + killed.len();
         }
         for pid in found {
             end(pid);

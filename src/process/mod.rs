@@ -3,17 +3,23 @@
 //! A child leads its own process group, reads nothing from us, holds no descriptor of ours beyond 0-2 and starts with
 //! fresh signal dispositions. The end of the foreground process is the end of the work; its pipes get a moment to
 //! drain. Whoever started a child awaits its end: the ladder of signals is part of [`spawn::Child::wait`], and a
-//! child that is dropped unawaited takes its group with it.
+//! child that is dropped unawaited takes its group with it. What carries a job's mark is held in a cgroup of that job
+//! as well, where cgroups are to be had: nothing leaves that, whatever it does to its group or environment.
 //!
-//! Plain tokio commands do most of this (`process_group(0)` keeps the cheap `posix_spawn` path); a wrapper crate
-//! would wait for the whole group, which is exactly what a finished command must not do here.
+//! Plain tokio commands do most of this (`process_group(0)` keeps the cheap `posix_spawn` path, which only a child
+//! that joins a cgroup gives up); a wrapper crate would wait for the whole group, which is exactly what a finished
+//! command must not do here.
 
 pub mod capture;
+mod cgroup;
+pub mod containment;
 pub mod daemon;
 pub mod env;
 pub mod exit;
 pub mod failure;
+mod fence;
 mod group;
+pub mod guardian;
 pub mod identity;
 pub mod interactive;
 pub mod lines;

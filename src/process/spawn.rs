@@ -22,6 +22,7 @@ use crate::process::capture::{Captured, Collector, Take, read_all};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
+use crate::process::fence::Fence;
 use crate::process::group;
 use crate::process::identity::ProcessIdentity;
 use crate::process::spec::{Spec, Stdin};
@@ -37,6 +38,7 @@ const PIPE_ROOM: nix::libc::c_int = 1 << 20;
 pub struct Child {
     // Before `child`, so that on drop the group is signalled while the leader still pins its number.
     group: Group,
+    fence: Fence,
     child: tokio::process::Child,
     identity: ProcessIdentity,
     stdin: Stdin,
@@ -52,6 +54,7 @@ pub struct Child {
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
     failure::check(&spec)?;
+    let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
     command
         .process_group(0)
@@ -61,6 +64,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    fence.admit(&mut command);
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
     let started = without_inheritance(|| command.spawn());
@@ -68,10 +72,13 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
     let (child, pid) = started
         .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
         .map_err(|error| failure::explain(&spec, error))?;
+    let identity = ProcessIdentity::of_leader(pid);
+    fence.holds(identity);
     Ok(Child {
         group: Group::of(pid),
+        fence,
         child,
-        identity: ProcessIdentity::of_leader(pid),
+        identity,
         stdin: spec.stdin,
         limit: spec.limit_per_stream,
         spawned,
@@ -111,8 +118,8 @@ impl Child {
         self.identity
     }
 
-    /// Awaits the end: its own, its deadline's or `stop`'s. The latter two end the whole group before this returns;
-    /// an own end leaves background work alone.
+    /// Awaits the end: its own, its deadline's or `stop`'s. The latter two end the whole group, and the job's cgroup,
+    /// before this returns; an own end leaves background work alone.
     pub async fn wait(self, stop: CancellationToken) -> Exit {
         let (mut stdout, mut stderr) = (Collector::new(self.limit), Collector::new(self.limit));
         let end = self.end(&stop, &mut stdout, &mut stderr).await;
@@ -179,6 +186,7 @@ impl Child {
             biased;
             status = self.child.wait() => {
                 self.group.release();
+                self.fence.open();
                 return (Ending::Exited, status.ok());
             }
             () = stop.cancelled() => true,
@@ -188,6 +196,7 @@ impl Child {
             Some(pgid) => group::end(pgid, self.grace).await,
             None => false,
         };
+        self.fence.end().await;
         let status = timeout(group::KILL_DEADLINE, self.child.wait()).await;
         let status = status.ok().and_then(Result::ok);
         if status.is_some() {

@@ -10,6 +10,7 @@ use crate::config::backend::{self, Backend, BackendFlags};
 use crate::config::paths::Paths;
 use crate::config::settings::{Settings, device_name_for_start};
 use crate::config::sources::{Environment, hostname};
+use crate::process::{containment, guardian};
 use crate::runtime::gateway::{Gateway, Plan};
 use crate::runtime::logging;
 use crate::runtime::signals::Signals;
@@ -129,8 +130,13 @@ pub async fn run(start: Start) -> RunEnd {
     if let Err(error) = place::write_pid_file(&start.paths) {
         warn!(%error, "Failed to write the pid file");
     }
+    if let Err(error) = std::env::current_exe().and_then(|program| guardian::start(&program)) {
+        warn!(%error, "No guardian: should this gateway be killed, its jobs go on until the next start");
+    }
+    info!("Jobs are held by {}", containment::current().line());
     let dir = Arc::new(place.dir);
     let end = live(&start, &dir, &lock, began).await;
+    containment::tidy();
     // Whoever stands at these paths by now is somebody else.
     if lock.is_in_place() {
         tidy(&start, &dir, &end);

@@ -13,6 +13,7 @@ use crate::backend::auth::AuthState;
 use crate::domain::clock::{self, wire_time};
 use crate::job::handler::{InstallSwitch, StopReason};
 use crate::job::report::Mail;
+use crate::process::containment;
 use crate::runtime::heartbeat::Beat;
 use crate::runtime::ingress::{Order, Report};
 use crate::runtime::local_socket::Asked;
@@ -388,6 +389,7 @@ impl Supervisor {
             queued_jobs: count(report.waiting),
             unreported_results: count(*self.lines.unreported.borrow()),
             malformed_rows: report.malformed,
+            containment: Some(containment::current()),
         }
     }
 }

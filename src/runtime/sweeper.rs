@@ -1,4 +1,5 @@
 //! Directories of subagents that are gone for good: looked for at every start and once a day, removed a week later.
+//! Cgroups of jobs that have nobody in them any more go on the same occasions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::{GatewayId, SubagentId};
 use crate::job::handler::active::ActiveRuns;
+use crate::process::containment;
 use crate::state::document::DocumentError;
 use crate::state::own_directories::{Missing, OwnDirectories};
 
@@ -48,6 +50,7 @@ impl Sweeper {
     /// Looks until dropped.
     pub async fn run(self) {
         loop {
+            containment::tidy();
             let mut backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(10));
             while let Err(error) = self.look(clock::now()).await {
                 warn!(%error, "Failed to look for directories of subagents that are gone");

@@ -68,6 +68,29 @@ pub enum DaemonState {
     Draining,
 }
 
+/// What holds the processes of one job together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containment {
+    /// `cgroup`, `process group and mark`, or `process group`.
+    pub method: String,
+    /// Where the cgroups of jobs are made.
+    pub cgroup: Option<String>,
+    /// Why none are.
+    pub reason: Option<String>,
+    /// Process id of whoever ends the jobs of a daemon that was killed.
+    #[serde(default)]
+    pub guardian: Option<u32>,
+}
+
+impl Containment {
+    /// In one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let why = self.reason.as_deref().map(|reason| format!(" ({reason})"));
+        format!("{}{}", self.method, why.unwrap_or_default())
+    }
+}
+
 /// A running daemon's own account of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaemonStatus {
@@ -105,4 +128,7 @@ pub struct DaemonStatus {
     pub unreported_results: u32,
     /// Rows and frames that could not be decoded, since the start.
     pub malformed_rows: u64,
+    /// What holds its jobs together; older daemons do not say.
+    #[serde(default)]
+    pub containment: Option<Containment>,
 }

@@ -249,6 +249,10 @@ async fn a_stopped_and_a_killed_gateway_leave_no_shell() {
         terminal.shows("begun").await;
         eventually("the command runs", || async { sandbox.runs(number).then_some(()) }).await;
         if crash {
+            // Without its guardian, which would leave the next start nothing to do.
+            let status = sandbox.json(&["status", "--json"]).await;
+            let guardian = status["containment"]["guardian"].as_i64().unwrap();
+            kill(Pid::from_raw(guardian.try_into().unwrap()), Signal::SIGKILL).unwrap();
             kill(sandbox.daemon_pid().await, Signal::SIGKILL).unwrap();
             eventually("the daemon is gone", || async {
                 let status = sandbox.json(&["status", "--json"]).await;

@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::daemon::Host;
-use crate::support::eventually::eventually;
+use crate::support::daemon::{Daemon, Host};
+use crate::support::eventually::{eventually, within};
 
 #[tokio::test]
 async fn a_second_start_is_refused_and_names_the_holder() {
@@ -205,11 +205,12 @@ async fn pid_in(file: &std::path::Path) -> Pid {
 }
 
 async fn gone(pid: Pid) {
-    eventually("a process to be gone", || async {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        (stat.is_empty() || stat.contains(") Z ")).then_some(())
-    })
-    .await;
+    eventually("a process to be gone", || async { (!lives(pid)).then_some(()) }).await;
+}
+
+fn lives(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !(stat.is_empty() || stat.contains(") Z "))
 }
 
 #[tokio::test]
@@ -229,6 +230,8 @@ async fn no_survivor_of_a_crash_although_the_leader_died_or_the_session_was_left
         pid_in(&file("outside")).await,
         pid_in(&file("leader")).await,
     );
+    // Without its guardian, which would leave the next start nothing to do.
+    kill(guardian_of(&daemon).await, Signal::SIGKILL).unwrap();
     daemon.crash().await;
     kill(leader, Signal::SIGKILL).unwrap();
     gone(leader).await;
@@ -237,6 +240,70 @@ async fn no_survivor_of_a_crash_although_the_leader_died_or_the_session_was_left
     gone(member).await;
     gone(outside).await;
     assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+async fn guardian_of(daemon: &Daemon) -> Pid {
+    eventually("the guardian", || async {
+        let held = daemon.status().await?.containment?;
+        Some(Pid::from_raw(held.guardian?.try_into().unwrap()))
+    })
+    .await
+}
+
+/// What a crash of the daemon leaves, within this time and without a new start: nothing of a job that was at work.
+const NOBODY_WITHIN: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_crash_ends_the_jobs_at_once_and_leaves_what_was_left_on_purpose() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let file = |name: &str| host.state.path().join(name);
+    let left = format!("sleep 600 >/dev/null 2>&1 & echo $! > {}", file("left").display());
+    assert_eq!(host.done(&host.shell(&left).await).await["status"], "completed");
+    let left = pid_in(&file("left")).await;
+    let command = format!(
+        "trap '' TERM; setsid sh -c 'echo $$ > {}; exec sleep 600' & echo $$ > {}; wait; sleep 600",
+        file("outside").display(),
+        file("leader").display(),
+    );
+    host.shell(&command).await;
+    let mut pids = vec![
+        pid_in(&file("outside")).await,
+        pid_in(&file("leader")).await,
+        guardian_of(&daemon).await,
+    ];
+    if daemon.status().await.unwrap().containment.unwrap().cgroup.is_some() {
+        let hidden = format!(
+            "env -i setsid sh -c 'echo $$ > {}; exec sleep 600' & wait",
+            file("hidden").display()
+        );
+        host.shell(&hidden).await;
+        pids.push(pid_in(&file("hidden")).await);
+    }
+    daemon.crash().await;
+    within(NOBODY_WITHIN, "everybody to be gone", || async {
+        pids.iter().all(|pid| !lives(*pid)).then_some(())
+    })
+    .await;
+    assert!(lives(left));
+    kill(left, Signal::SIGKILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_guardian_ends_with_its_daemon_and_is_replaced_when_it_ends_before() {
+    let host = Host::new().await;
+    let daemon = host.start_ready(&[]).await;
+    let first = guardian_of(&daemon).await;
+    kill(first, Signal::SIGTERM).unwrap();
+    host.done(&host.shell("true").await).await;
+    assert_eq!(guardian_of(&daemon).await, first, "deaf to what is sent to everybody");
+    kill(first, Signal::SIGKILL).unwrap();
+    gone(first).await;
+    host.done(&host.shell("true").await).await;
+    let second = guardian_of(&daemon).await;
+    assert_ne!(second, first);
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+    gone(second).await;
 }
 
 #[tokio::test]

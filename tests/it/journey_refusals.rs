@@ -90,5 +90,14 @@ async fn a_diagnostic_completes_without_any_provider() {
         "{shown}"
     );
     assert!(shown["result"]["host"]["kernel"].is_string(), "{shown}");
+    let status = sandbox.json(&["status", "--json"]).await;
+    let held = &status["containment"]["method"];
+    assert!(held.is_string(), "{status}");
+    assert_eq!(&shown["result"]["host"]["containment"]["method"], held);
+    let doctor = sandbox.json(&["doctor", "--validate", "light", "--json"]).await;
+    assert_eq!(doctor["containment"], status["containment"], "{doctor}");
+    let said = sandbox.run(&["doctor", "--validate", "light"]).await.ok();
+    let line = format!("Containment of jobs: {}", held.as_str().unwrap());
+    assert!(said.stdout.contains(&line) || said.stderr.contains(&line), "{said:?}");
     assert!(shown["result"]["providers"]["codex"].is_object(), "{shown}");
 }

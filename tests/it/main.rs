@@ -26,6 +26,8 @@ mod cli_start;
 mod cli_state;
 mod cli_up;
 mod cli_workspace;
+#[cfg(target_os = "linux")]
+mod containment;
 mod daemon_events;
 mod daemon_hostile;
 mod daemon_jobs;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::clock;
 use crate::domain::job::{Job, JobOutcome, JobResult, RawField};
 use crate::job::handler::{Context, JobLife};
+use crate::process::containment;
 use crate::provider::document::{Picture, arch, platform};
 use crate::provider::probe::Answer;
 use crate::provider::{ProviderId, Providers};
@@ -86,12 +87,15 @@ fn providers_block(picture: &Picture) -> Value {
 
 fn host() -> Result<Value, String> {
     let system = utsname::uname().map_err(|errno| errno.to_string())?;
+    let held = containment::current();
     Ok(json!({
         "os": platform(),
         "arch": arch(),
         "kernel": system.release().to_string_lossy(),
         "versions": {"gateway": env!("CARGO_PKG_VERSION"), "os": os_name()},
-        "containment": {"method": "process_group", "cgroup": cgroup(), "container": container()},
+        "containment": {
+            "method": held.method, "reason": held.reason, "cgroup": cgroup(), "container": container(),
+        },
     }))
 }
 

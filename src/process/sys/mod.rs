@@ -3,5 +3,6 @@
 pub(super) mod descriptors;
 #[cfg(target_os = "macos")]
 pub(super) mod info;
+pub(super) mod join;
 pub(super) mod session;
 pub(super) mod signals;

@@ -1,6 +1,8 @@
 //! Runs that are cancelled, and what is left of them; it takes `/proc` to see that.
 
 use gateway::job::agent::How;
+use gateway::process::containment;
+use gateway::process::identity::alive;
 use gateway::provider::request::Access;
 
 use super::{Bench, failure, text};
@@ -42,6 +44,26 @@ async fn only_a_run_that_may_do_everything_leaves_work_behind() {
         for pid in found {
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_may_leave_nothing_cannot_hide_it() {
+    let bench = Bench::new(FakeDriver::default());
+    let file = bench.path().join("pid");
+    let script = format!(
+        r#"setsid env -i sleep 4340 & echo $! >{}; echo '{{"answer":"done"}}'"#,
+        file.display()
+    );
+    let mut turn = bench.turn(&script);
+    turn.request.access = Access::Answer;
+    assert_eq!(text(&bench.run(&turn).await.0), "done");
+    let pid = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    let survives = alive(pid, None);
+    assert_eq!(survives, containment::current().method != "cgroup");
+    if survives {
+        let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     }
 }
 

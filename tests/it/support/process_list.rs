@@ -1,5 +1,7 @@
 //! Who runs on this machine.
 
+#[cfg(target_os = "linux")]
+pub(crate) use system::any_runs_at_all;
 pub(crate) use system::{any_runs, with_variable};
 
 #[cfg(not(target_os = "macos"))]
@@ -25,6 +27,14 @@ mod system {
     pub(crate) fn any_runs(word: &str, variable: &str) -> bool {
         let line = |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         with_variable(variable).into_iter().any(|pid| line(pid).contains(word))
+    }
+
+    /// Whether any process has `word` in its command line, whatever its environment.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn any_runs_at_all(word: &str) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.any(|line| String::from_utf8_lossy(&line).contains(word))
     }
 }
 
