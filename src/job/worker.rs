@@ -234,7 +234,10 @@ impl Worker {
         }
     }
 
+    /// The one door through which the end of a job leaves for journal and control plane.
     async fn finish(&self, id: &JobId, outcome: JobOutcome, mut timeline: Timeline) -> Worked {
+        let outcome = self.cx.outgoing.outcome(outcome);
+        self.cx.outgoing.timeline(&mut timeline);
         timeline.finished_at = Some(clock::now());
         info!(job = %id, status = outcome.status().as_str(), error = outcome.error(), "Gateway job ended");
         let written = self.journal.finished(id, &outcome, &timeline).await;

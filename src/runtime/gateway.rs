@@ -16,6 +16,8 @@ use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
+use crate::domain::needles::Needles;
+use crate::domain::outgoing::Outgoing;
 use crate::job::agent::{Agents, clear_temp};
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::{self, Sessions};
@@ -43,6 +45,7 @@ use crate::runtime::tasks::{Task, Tasks};
 use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
+use crate::state::operator;
 use crate::state::own_directories::OwnDirectories;
 use crate::state::session::{Session, SessionStore};
 use crate::state::workspaces::Workspaces;
@@ -87,6 +90,8 @@ pub struct Plan<'a> {
     pub dir: &'a Arc<OwnerDir>,
     /// What keeps other daemons out of it.
     pub lock: &'a Arc<StateLock>,
+    /// Learns the secrets that may not leave the host.
+    pub secrets: &'a Needles,
     /// Who we are.
     pub session: Session,
     /// Where the control plane is.
@@ -217,6 +222,7 @@ impl Gateway {
             picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             first: self.moved.take(),
+            outgoing: self.context.outgoing.clone(),
         };
         self.tasks.spawn(Task::Events, teller.run());
     }
@@ -337,7 +343,7 @@ fn listen(start: &Start) -> Result<UnixListener, BuildError> {
 
 fn client(plan: &Plan<'_>, store: &SessionStore) -> Result<Client, HttpError> {
     let http = Http::new(Endpoint::new(&plan.backend.url, plan.backend.anon_key.clone())?)?;
-    let keeper = Arc::new(SessionKeeper::new(store.clone(), &plan.session));
+    let keeper = Arc::new(SessionKeeper::new(store.clone(), &plan.session, plan.secrets.clone()));
     let auth = Auth::session(http.clone(), keeper, tokens_of(&plan.session));
     Ok(Client::new(http, auth))
 }
@@ -346,6 +352,10 @@ fn client(plan: &Plan<'_>, store: &SessionStore) -> Result<Client, HttpError> {
 fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Context, Probes), FsError> {
     let (start, dir) = (plan.start, plan.dir);
     let (gateway, team) = (&plan.session.gateway_id, &plan.session.team_id);
+    // Jobs can read its file; a damaged one holds nothing worth hiding.
+    if let Ok(Some(operator)) = operator::load(dir) {
+        plan.secrets.hold(&operator.token);
+    }
     let child_env = child_env(start);
     let (agents, homes) = (agents(dir, &start.paths.tmp())?, Homes::new(dir));
     let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
@@ -368,6 +378,7 @@ fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Cont
         directories: OwnDirectories::new(dir),
         homes,
         sessions: Sessions::noted_in(Arc::clone(dir)),
+        outgoing: Outgoing::new(plan.secrets.clone()),
     };
     Ok((context, probes))
 }

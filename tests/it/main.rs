@@ -31,6 +31,7 @@ mod daemon_hostile;
 mod daemon_jobs;
 mod daemon_life;
 mod daemon_load;
+mod daemon_secrets;
 mod daemon_wire;
 mod fake_model;
 mod journal;

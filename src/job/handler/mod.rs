@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{Jobs, Runs};
 use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
+use crate::domain::outgoing::Outgoing;
 use crate::job::agent::Agents;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
@@ -60,6 +61,8 @@ pub struct Context {
     pub homes: Homes,
     /// Shells that outlive the jobs that opened them.
     pub sessions: Sessions,
+    /// Takes secrets out of what leaves the host.
+    pub outgoing: Outgoing,
 }
 
 /// Who this gateway is.

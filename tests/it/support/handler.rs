@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gateway::backend::{Client, Jobs, Runs};
 use gateway::domain::ids::{GatewayId, TeamId};
+use gateway::domain::outgoing::Outgoing;
 use gateway::job::agent::Agents;
 use gateway::job::handler::active::ActiveRuns;
 use gateway::job::handler::shell_session::Sessions;
@@ -46,5 +47,6 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
         directories: OwnDirectories::new(&dir),
         homes: Homes::new(&dir),
         sessions: Sessions::default(),
+        outgoing: Outgoing::default(),
     }
 }

@@ -111,7 +111,8 @@ async fn answer(job: &Job, cx: &Context, life: &JobLife, asked: &Asked, turn: Tu
     // The run does not wait for the control plane to hear of it.
     let aside = async {
         let Ok(command) = seen.await else { return };
-        let debug = Value::Object(debug::before(asked, &command));
+        let mut debug = Value::Object(debug::before(asked, &command));
+        cx.outgoing.value(&mut debug);
         match timeout(ASIDE_PATIENCE, cx.backend.debug(&job.id, &debug)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(job = %job.id, %error, "Failed to write the debug column"),

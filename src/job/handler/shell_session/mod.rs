@@ -150,6 +150,7 @@ impl Call<'_> {
             identity: self.gate.identity,
             resource_id: resource_id.to_owned(),
             env: &self.cx.child_env,
+            secrets: self.cx.outgoing.needles(),
             mark: self.job.id.as_str(),
         };
         let session = self.cx.sessions.open(&opening, owner).map_err(|error| match error {

@@ -98,16 +98,18 @@ fn pending_cancel(target: &Target, cx: &Context) -> Option<String> {
 /// Runs the agent and sends what happens, side by side; every event is on its way before the end is told. With the
 /// report comes the number of events that could not be delivered.
 async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, stop: &RunStop) -> (Report, u64) {
-    let (mut inlet, publisher) = events::pipe(&cx.runs, &target.run_id, &target.subagent_id);
+    let (mut inlet, publisher) = events::pipe(&cx.runs, &cx.outgoing, (&target.run_id, &target.subagent_id));
     inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
     let running = async {
         let cancels = inlet.clone();
         let mut watch = Watch { inlet, life };
-        tokio::select! {
+        let report = tokio::select! {
             biased;
             never = told_of_cancel(stop, cancels) => match never {},
             report = cx.agents.run(turn, &stop.token, &mut watch) => report,
-        }
+        };
+        watch.inlet.finish();
+        report
     };
     tokio::join!(running, publisher.run())
 }
