@@ -2,6 +2,7 @@
 
 mod args;
 mod argv;
+mod audit;
 mod completions;
 mod context;
 mod control_plane;
@@ -166,6 +167,7 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Stop(args) => stop::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
         Command::Logs(args) => logs::run(args, cx).await,
+        Command::Audit(args) => audit::run(args, cx),
         Command::FullControl(args) => full_control::run(args, cx).await,
         Command::Doctor(args) => doctor::run(args, cx).await,
         Command::Providers(args) => providers::run(args, cx).await,
@@ -197,6 +199,7 @@ impl Command {
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
             Self::Logs(args) => args.json,
+            Self::Audit(args) => args.json,
             Self::FakeModel(args) => args.json.json,
             Self::Pair(_)
             | Self::Unpair(_)
@@ -220,6 +223,7 @@ impl Command {
             | Self::Stop(_)
             | Self::Status(_)
             | Self::Logs(_)
+            | Self::Audit(_)
             | Self::FullControl(_)
             | Self::Up(_)
             | Self::Exec(_)
@@ -246,6 +250,7 @@ impl Command {
             | Self::Stop(_)
             | Self::Status(_)
             | Self::Logs(_)
+            | Self::Audit(_)
             | Self::FullControl(_)
             | Self::Run(_)
             | Self::Providers(_)

@@ -19,6 +19,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::needles::Needles;
 use crate::domain::outgoing::Outgoing;
 use crate::job::agent::{Agents, clear_temp};
+use crate::job::audit::Audit;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::{self, Sessions};
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
@@ -45,6 +46,7 @@ use crate::runtime::tasks::{Task, Tasks};
 use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
+use crate::state::log_file::{AUDIT, Limits, RotatingLog};
 use crate::state::operator;
 use crate::state::own_directories::OwnDirectories;
 use crate::state::session::{Session, SessionStore};
@@ -157,7 +159,7 @@ impl Gateway {
         let (unreported, unreported_seen) = watch::channel(0);
         let reporter = Reporter::new(jobs, self.context.runs.clone(), self.journal.clone(), unreported);
         self.tasks.spawn(Task::Reporter, reporter.run(mail));
-        if let Err(error) = recovery::from_journal(&self.journal, &reports).await {
+        if let Err(error) = recovery::from_journal(&self.journal, &self.context.audit, &reports).await {
             return WorkEnd::Fault(error.to_string());
         }
         let sessions = self.context.sessions.clone();
@@ -356,6 +358,8 @@ fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Cont
     if let Ok(Some(operator)) = operator::load(dir) {
         plan.secrets.hold(&operator.token);
     }
+    let outgoing = Outgoing::new(plan.secrets.clone());
+    let book = RotatingLog::with_limits(OwnerDir::open_or_create(dir.path())?, AUDIT, Limits::default())?;
     let child_env = child_env(start);
     let (agents, homes) = (agents(dir, &start.paths.tmp())?, Homes::new(dir));
     let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
@@ -378,7 +382,8 @@ fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Cont
         directories: OwnDirectories::new(dir),
         homes,
         sessions: Sessions::noted_in(Arc::clone(dir)),
-        outgoing: Outgoing::new(plan.secrets.clone()),
+        outgoing: outgoing.clone(),
+        audit: Audit::new(book, outgoing),
     };
     Ok((context, probes))
 }

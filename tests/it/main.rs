@@ -15,6 +15,7 @@ mod backend_http;
 mod backend_jobs;
 mod backend_machine;
 mod backend_realtime;
+mod cli_audit;
 mod cli_fake_model;
 mod cli_help;
 mod cli_job_cancel;

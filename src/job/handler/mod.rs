@@ -23,6 +23,7 @@ use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
 use crate::domain::outgoing::Outgoing;
 use crate::job::agent::Agents;
+use crate::job::audit::Audit;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
 use crate::process::env::ChildEnv;
@@ -63,6 +64,8 @@ pub struct Context {
     pub sessions: Sessions,
     /// Takes secrets out of what leaves the host.
     pub outgoing: Outgoing,
+    /// Where the owner reads what was done here.
+    pub audit: Audit,
 }
 
 /// Who this gateway is.

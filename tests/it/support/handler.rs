@@ -7,6 +7,7 @@ use gateway::backend::{Client, Jobs, Runs};
 use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::outgoing::Outgoing;
 use gateway::job::agent::Agents;
+use gateway::job::audit::Audit;
 use gateway::job::handler::active::ActiveRuns;
 use gateway::job::handler::shell_session::Sessions;
 use gateway::job::handler::{Context, Identity, InstallSwitch};
@@ -48,5 +49,6 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
         homes: Homes::new(&dir),
         sessions: Sessions::default(),
         outgoing: Outgoing::default(),
+        audit: Audit::default(),
     }
 }
