@@ -20,23 +20,25 @@ pub(super) struct Set {
     forms: Vec<Form>,
     scanner: Scanner,
     longest: usize,
-    /// By byte: whether a form begins with it, and whether one ends with it.
-    outermost: Vec<(bool, bool)>,
+    /// By byte: the forms that begin with it, and those that end with it.
+    outermost: Vec<(Vec<usize>, Vec<usize>)>,
 }
 
 impl Set {
     pub(super) fn of<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
         let forms: Vec<Form> = secrets.flat_map(forms::of).collect();
-        let outermost = (0..=u8::MAX).map(|byte| {
-            let (mut first, mut last) = (false, false);
-            for form in &forms {
-                first |= form.bytes.first() == Some(&byte);
-                last |= form.bytes.last() == Some(&byte);
+        let mut outermost = vec![(Vec::new(), Vec::new()); 256];
+        for (number, form) in forms.iter().enumerate() {
+            let at = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
+            if let Some((first, _)) = outermost.get_mut(at(form.bytes.first())) {
+                first.push(number);
             }
-            (first, last)
-        });
+            if let Some((_, last)) = outermost.get_mut(at(form.bytes.last())) {
+                last.push(number);
+            }
+        }
         Self {
-            outermost: outermost.collect(),
+            outermost,
             scanner: Scanner::new(forms.iter().map(|form| form.bytes.as_slice())),
             longest: forms.iter().map(|form| form.bytes.len()).max().unwrap_or_default(),
             forms,
@@ -89,7 +91,8 @@ impl Set {
         (earliest..latest).find(|at| {
             let rest = text.get(*at..).unwrap_or_default();
             let begun = |form: &Form| is_half(&follow(bytes(&form.bytes), bytes(rest), form.wraps));
-            self.outermost(rest.first()).0 && self.forms.iter().any(begun)
+            let likely = self.outermost(rest.first()).map(|(first, _)| first);
+            self.forms(likely).any(begun)
         })
     }
 
@@ -98,22 +101,30 @@ impl Set {
         (EDGE..=text.len().min(self.reach())).rev().find(|end| {
             let rest = text.get(..*end).unwrap_or_default();
             let ended = |form: &Form| is_half(&follow(bytes(&form.bytes).rev(), bytes(rest).rev(), form.wraps));
-            self.outermost(rest.last()).1 && self.forms.iter().any(ended)
+            let likely = self.outermost(rest.last()).map(|(_, last)| last);
+            self.forms(likely).any(ended)
         })
     }
 
-    fn outermost(&self, byte: Option<&u8>) -> (bool, bool) {
-        let known = byte.and_then(|byte| self.outermost.get(usize::from(*byte)));
-        known.copied().unwrap_or_default()
+    fn outermost(&self, byte: Option<&u8>) -> Option<&(Vec<usize>, Vec<usize>)> {
+        self.outermost.get(usize::from(*byte?))
+    }
+
+    fn forms<'a>(&'a self, numbers: Option<&'a Vec<usize>>) -> impl Iterator<Item = &'a Form> {
+        let numbers = numbers.into_iter().flatten();
+        numbers.filter_map(|number| self.forms.get(*number))
     }
 
     fn halves(&self, text: &[u8], part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         let inside = text.get(part.clone()).unwrap_or_default();
-        let end = inside.strip_suffix(DOTS).unwrap_or(inside);
         let first = self.ended(inside).map(|end| part.start..part.start + end);
-        let last = self.begun(end).map(|at| part.start + at..part.start + end.len());
-        let plain = self.begun(inside).map(|at| part.start + at..part.end);
-        first.into_iter().chain(last).chain(plain)
+        let cut = inside.strip_suffix(DOTS);
+        let ends = std::iter::once(inside).chain(cut);
+        let last = ends.filter_map(move |end| {
+            let at = self.begun(end)?;
+            Some(part.start + at..part.start + end.len())
+        });
+        first.into_iter().chain(last)
     }
 
     /// How far from an edge half a secret may reach, ends of lines included.
