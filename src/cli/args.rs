@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::output::Color;
 use crate::cli::{
-    completions, control_plane, doctor, exec, fake_model, full_control, help, job, login, logs, pair, providers, run,
-    shell, start, status, stop, texts, unpair, up, workspace,
+    audit, completions, control_plane, doctor, exec, fake_model, full_control, help, job, login, logs, pair, providers,
+    run, shell, start, status, stop, texts, unpair, up, workspace,
 };
 
 /// The whole command line.
@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     /// Show the gateway's log
     Logs(logs::LogsArgs),
+    /// Show what was done on this host, and who asked
+    Audit(audit::AuditArgs),
     /// Show or change machine control of this host
     FullControl(full_control::FullControlArgs),
     /// Examine this host and say what to mend

@@ -2,6 +2,7 @@
 
 mod args;
 mod argv;
+mod audit;
 mod completions;
 mod context;
 mod control_plane;
@@ -178,6 +179,7 @@ async fn dispatch(command: &Command, cx: &mut Context) -> CliResult {
         Command::Stop(args) => stop::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
         Command::Logs(args) => logs::run(args, cx).await,
+        Command::Audit(args) => audit::run(args, cx),
         Command::FullControl(args) => full_control::run(args, cx).await,
         Command::Doctor(args) => doctor::run(args, cx).await,
         Command::Providers(args) => providers::run(args, cx).await,
@@ -209,6 +211,7 @@ impl Command {
             Self::Job(args) => args.json(),
             Self::ControlPlane(args) => args.json(),
             Self::Logs(args) => args.json,
+            Self::Audit(args) => args.json,
             Self::FakeModel(args) => args.json.json,
             Self::Pair(_)
             | Self::Unpair(_)
@@ -232,6 +235,7 @@ impl Command {
             | Self::Stop(_)
             | Self::Status(_)
             | Self::Logs(_)
+            | Self::Audit(_)
             | Self::FullControl(_)
             | Self::Up(_)
             | Self::Exec(_)
@@ -258,6 +262,7 @@ impl Command {
             | Self::Stop(_)
             | Self::Status(_)
             | Self::Logs(_)
+            | Self::Audit(_)
             | Self::FullControl(_)
             | Self::Run(_)
             | Self::Providers(_)

@@ -20,6 +20,7 @@ This host as a gateway:
   stop           Stop the gateway, and the control plane that `up` started
   status         Show whether the gateway runs and how it is
   logs           Show the gateway's log
+  audit          Show what was done on this host, and who asked
   full-control   Show or change machine control of this host
   providers      Show and set up the agent CLIs of this host
   workspace      Say where agents may work on this host
@@ -76,6 +77,7 @@ A host joins a team:
   gateway pair --full-control CODE   and allows commands on this host
   gateway status
   gateway logs                       follows; `--no-follow` prints and ends
+  gateway audit                      what was done here, and who asked
 
 Machine control has three layers; a command needs all of them:
   gateway full-control enable                         host, typed there

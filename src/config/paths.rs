@@ -138,6 +138,12 @@ impl Paths {
         self.dir.join("gateway.lock")
     }
 
+    /// The owner's book of what was done.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.dir.join("audit.log")
+    }
+
     /// Temporary files of children.
     #[must_use]
     pub fn tmp(&self) -> PathBuf {

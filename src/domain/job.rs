@@ -106,6 +106,15 @@ pub enum Ingress {
     Poll,
 }
 
+/// Who asked for a job: ids of the control plane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Requester {
+    /// A person.
+    pub user: Option<String>,
+    /// An agent.
+    pub agent: Option<String>,
+}
+
 /// A decoded `gateway_jobs` row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
@@ -123,6 +132,8 @@ pub struct Job {
     pub payload: Map<String, Value>,
     /// Who asked (`cli`, `vm_restore_readiness_probe`, ...).
     pub requested_via: Option<String>,
+    /// Who asked, as far as the control plane knows.
+    pub requested_by: Requester,
     /// Key under which equal jobs run once.
     pub idempotency_key: Option<String>,
     /// Attempt under that key; null means 1.

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use crate::domain::shapes::{self, TOKENS};
+
 /// Stands for what was taken out.
 pub const MARKER: &str = "[REDACTED]";
 /// Longest text, in UTF-16 units, as the wire counts.
@@ -26,8 +28,6 @@ const KEYS: &str = "(?:access|refresh)[_-]?token|api[_-]?key|service[_-]?role[_-
 /// Names within an argument that make the whole of it suspect. A bare `token` counts between delimiters only.
 const SUSPECT: &str = "(?:access|refresh)[_-]?token|api[_-]?key|service[_-]?role[_-]?key|secret|password\
     |authorization|cookie|session|prompt|(?:^|[_-])token(?:$|[_-])";
-/// Tokens that are known by their looks.
-const TOKENS: &str = r"(?-u:\b)(?:eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}|sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|gwop_[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,})";
 /// Flags with a secret, or with a text that may be anything, as their value.
 const FLAG_WORDS: &[&str] = &[
     "token",
@@ -73,7 +73,6 @@ pub fn text(text: &str) -> String {
         (&patterns.json, r#"${1}"[REDACTED]""#),
         (&patterns.pair, "${1}[REDACTED]"),
         (&patterns.scheme, "${1} [REDACTED]"),
-        (&patterns.token, MARKER),
     ];
     let mut clean = Cow::Borrowed(text);
     for (pattern, with) in steps {
@@ -83,7 +82,7 @@ pub fn text(text: &str) -> String {
             clean = Cow::Owned(changed);
         }
     }
-    clean.into_owned()
+    shapes::masked(&clean).into_owned()
 }
 
 /// At most that many UTF-16 units, cut at a character.

@@ -1,6 +1,7 @@
 //! Jobs from the queue to the report: the one place where queue, handler, provider and process meet.
 
 pub mod agent;
+pub mod audit;
 mod facts;
 pub mod handler;
 mod idempotency;

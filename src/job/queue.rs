@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::TeamId;
-    use crate::domain::job::{Ingress, JobKind, JobStatus};
+    use crate::domain::job::{Ingress, JobKind, JobStatus, Requester};
 
     fn waiting(id: &str, lane: Option<u8>, bytes: usize) -> Waiting {
         let mut payload = Map::new();
@@ -229,6 +229,7 @@ mod tests {
                 status: JobStatus::Queued,
                 payload,
                 requested_via: None,
+                requested_by: Requester::default(),
                 idempotency_key: None,
                 attempt: None,
                 created_at: "2026-01-01T00:00:00Z".to_owned(),

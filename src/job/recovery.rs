@@ -13,6 +13,7 @@ use crate::backend::{BackendError, Jobs};
 use crate::domain::clock;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Ingress, JobKind, JobOutcome, Timeline};
+use crate::job::audit::Audit;
 use crate::job::report::{Finished, Mail};
 use crate::job::worker::Worker;
 use crate::process::identity::{GroupKill, ProcessIdentity, kill_group_if_same};
@@ -40,7 +41,11 @@ pub fn interrupted(job_type: &str) -> JobOutcome {
 ///
 /// # Errors
 /// [`JournalError`] when the journal cannot be read or written.
-pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Result<Found, JournalError> {
+pub async fn from_journal(
+    journal: &Journal,
+    audit: &Audit,
+    reports: &mpsc::Sender<Mail>,
+) -> Result<Found, JournalError> {
     let recovered = journal.recover().await?;
     let found = Found {
         interrupted: recovered.interrupted.len(),
@@ -58,6 +63,7 @@ pub async fn from_journal(journal: &Journal, reports: &mpsc::Sender<Mail>) -> Re
             };
             stop_leftover(&id, process);
         }
+        audit.interrupted(id.as_str(), &job.entry.job_type, job.entry.requested_via.as_deref());
         let mut timeline = job.entry.timeline;
         timeline.finished_at = Some(clock::now());
         journal

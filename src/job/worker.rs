@@ -170,7 +170,7 @@ impl Worker {
     async fn checked_run(
         &self,
         claimed: Claimed,
-        mut life: JobLife,
+        life: JobLife,
         timeline: &mut Timeline,
     ) -> Result<JobOutcome, JournalError> {
         let job = &claimed.job;
@@ -183,16 +183,28 @@ impl Worker {
             warn!(job = %job.id, %error, "Failed to write the journal; the job is not run");
             return Err(error);
         }
-        if let Some(refused) = twin {
-            return Ok(refused);
-        }
-        if let Some(facts) = facts::settle(&self.cx.backend, job, claimed.fetched, &life).await {
+        let outcome = match twin {
+            Some(refused) => refused,
+            None => self.settled_run((job, claimed.fetched), life, timeline).await,
+        };
+        self.cx.audit.ended(job, &outcome);
+        Ok(outcome)
+    }
+
+    /// Runs the job once its handler can be told what it has to know.
+    async fn settled_run(
+        &self,
+        (job, fetched): (&Job, Option<Fetched>),
+        mut life: JobLife,
+        timeline: &mut Timeline,
+    ) -> JobOutcome {
+        if let Some(facts) = facts::settle(&self.cx.backend, job, fetched, &life).await {
             life = life.with_control(facts);
         }
         if life.stop.is_cancelled() {
-            return Ok(life.cancelled().ending_run_of(&job.kind));
+            return life.cancelled().ending_run_of(&job.kind);
         }
-        Ok(self.run_handler(job, &life, timeline).await)
+        self.run_handler(job, &life, timeline).await
     }
 
     /// Runs the handler and writes down which process it started, while it runs.
@@ -234,7 +246,10 @@ impl Worker {
         }
     }
 
+    /// The one door through which the end of a job leaves for journal and control plane.
     async fn finish(&self, id: &JobId, outcome: JobOutcome, mut timeline: Timeline) -> Worked {
+        let outcome = self.cx.outgoing.outcome(outcome);
+        self.cx.outgoing.timeline(&mut timeline);
         timeline.finished_at = Some(clock::now());
         info!(job = %id, status = outcome.status().as_str(), error = outcome.error(), "Gateway job ended");
         let written = self.journal.finished(id, &outcome, &timeline).await;

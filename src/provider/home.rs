@@ -61,6 +61,8 @@ pub struct Setup {
     pub home: Option<PathBuf>,
     /// Variables to set, or to remove where there is no value, over the environment of children.
     pub env: Vec<(&'static str, Option<Secret>)>,
+    /// The owner's key among them.
+    pub key: Option<Secret>,
     /// Whether the agent may act freely although this account is root.
     pub allow_root: bool,
 }
@@ -91,6 +93,7 @@ impl Homes {
         let mut setup = Setup {
             home: None,
             env: Vec::new(),
+            key: settings.key.clone(),
             allow_root: settings.allow_root,
         };
         if settings.own_home() {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::backend::events::{Event, Events, Level};
+use crate::domain::outgoing::Outgoing;
 use crate::domain::text::cut;
 use crate::provider::ProviderId;
 use crate::provider::document::Picture;
@@ -33,6 +34,8 @@ pub struct Teller {
     pub status: watch::Receiver<WireStatus>,
     /// What there is to tell from the start.
     pub first: Option<Event>,
+    /// Takes secrets out of what is told.
+    pub outgoing: Outgoing,
 }
 
 impl Teller {
@@ -46,7 +49,9 @@ impl Teller {
                 return;
             }
             news.extend(told.news(&self.picture.borrow_and_update()));
-            for event in news.drain(..) {
+            for mut event in news.drain(..) {
+                event.message = self.outgoing.text(&event.message).into_owned();
+                self.outgoing.value(&mut event.details);
                 if let Err(error) = self.events.record(&event).await {
                     warn!(%error, code = event.code, provider = event.provider, "Failed to record gateway event");
                 }

@@ -16,7 +16,10 @@ use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
 use crate::domain::backoff::Backoff;
+use crate::domain::needles::Needles;
+use crate::domain::outgoing::Outgoing;
 use crate::job::agent::{Agents, clear_temp};
+use crate::job::audit::Audit;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::{self, Sessions};
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
@@ -43,6 +46,8 @@ use crate::runtime::tasks::{Task, Tasks};
 use crate::state::fs::{FsError, OwnerDir};
 use crate::state::journal::{Journal, JournalError, Opened};
 use crate::state::lock::StateLock;
+use crate::state::log_file::{AUDIT, Limits, RotatingLog};
+use crate::state::operator;
 use crate::state::own_directories::OwnDirectories;
 use crate::state::session::{Session, SessionStore};
 use crate::state::workspaces::Workspaces;
@@ -87,6 +92,8 @@ pub struct Plan<'a> {
     pub dir: &'a Arc<OwnerDir>,
     /// What keeps other daemons out of it.
     pub lock: &'a Arc<StateLock>,
+    /// Learns the secrets that may not leave the host.
+    pub secrets: &'a Needles,
     /// Who we are.
     pub session: Session,
     /// Where the control plane is.
@@ -152,7 +159,7 @@ impl Gateway {
         let (unreported, unreported_seen) = watch::channel(0);
         let reporter = Reporter::new(jobs, self.context.runs.clone(), self.journal.clone(), unreported);
         self.tasks.spawn(Task::Reporter, reporter.run(mail));
-        if let Err(error) = recovery::from_journal(&self.journal, &reports).await {
+        if let Err(error) = recovery::from_journal(&self.journal, &self.context.audit, &reports).await {
             return WorkEnd::Fault(error.to_string());
         }
         let sessions = self.context.sessions.clone();
@@ -217,6 +224,7 @@ impl Gateway {
             picture: self.context.providers.watch(),
             status: lines.status.subscribe(),
             first: self.moved.take(),
+            outgoing: self.context.outgoing.clone(),
         };
         self.tasks.spawn(Task::Events, teller.run());
     }
@@ -337,7 +345,7 @@ fn listen(start: &Start) -> Result<UnixListener, BuildError> {
 
 fn client(plan: &Plan<'_>, store: &SessionStore) -> Result<Client, HttpError> {
     let http = Http::new(Endpoint::new(&plan.backend.url, plan.backend.anon_key.clone())?)?;
-    let keeper = Arc::new(SessionKeeper::new(store.clone(), &plan.session));
+    let keeper = Arc::new(SessionKeeper::new(store.clone(), &plan.session, plan.secrets.clone()));
     let auth = Auth::session(http.clone(), keeper, tokens_of(&plan.session));
     Ok(Client::new(http, auth))
 }
@@ -346,6 +354,12 @@ fn client(plan: &Plan<'_>, store: &SessionStore) -> Result<Client, HttpError> {
 fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Context, Probes), FsError> {
     let (start, dir) = (plan.start, plan.dir);
     let (gateway, team) = (&plan.session.gateway_id, &plan.session.team_id);
+    // Jobs can read its file; a damaged one holds nothing worth hiding.
+    if let Ok(Some(operator)) = operator::load(dir) {
+        plan.secrets.hold(&operator.token);
+    }
+    let outgoing = Outgoing::new(plan.secrets.clone());
+    let book = RotatingLog::with_limits(OwnerDir::open_or_create(dir.path())?, AUDIT, Limits::default())?;
     let child_env = child_env(start);
     let (agents, homes) = (agents(dir, &start.paths.tmp())?, Homes::new(dir));
     let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
@@ -368,6 +382,8 @@ fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Cont
         directories: OwnDirectories::new(dir),
         homes,
         sessions: Sessions::noted_in(Arc::clone(dir)),
+        outgoing: outgoing.clone(),
+        audit: Audit::new(book, outgoing),
     };
     Ok((context, probes))
 }

@@ -10,6 +10,7 @@ use crate::config::backend::{self, Backend, BackendFlags};
 use crate::config::paths::Paths;
 use crate::config::settings::{Settings, device_name_for_start};
 use crate::config::sources::{Environment, hostname};
+use crate::domain::needles::Needles;
 use crate::process::{containment, guardian};
 use crate::runtime::gateway::{Gateway, Plan};
 use crate::runtime::logging;
@@ -116,8 +117,9 @@ pub async fn run(start: Start) -> RunEnd {
         Err(LockError::Held { pid, .. }) => return RunEnd::AlreadyRunning { pid },
         Err(error) => return RunEnd::failed(&error),
     };
+    let secrets = Needles::default();
     match RotatingLog::open(&start.paths) {
-        Ok(log) => logging::init(log, start.verbose),
+        Ok(log) => logging::init(log, start.verbose, secrets.clone()),
         Err(error) => return RunEnd::failed(&error),
     }
     if let Some(moved) = place.moved_from {
@@ -135,7 +137,7 @@ pub async fn run(start: Start) -> RunEnd {
     }
     info!("Jobs are held by {}", containment::current().line());
     let dir = Arc::new(place.dir);
-    let end = live(&start, &dir, &lock, began).await;
+    let end = live(&start, &dir, (&lock, &secrets), began).await;
     containment::tidy();
     // Whoever stands at these paths by now is somebody else.
     if lock.is_in_place() {
@@ -145,7 +147,12 @@ pub async fn run(start: Start) -> RunEnd {
 }
 
 /// Works, and works on with the new session when this host is paired anew.
-async fn live(start: &Start, dir: &Arc<OwnerDir>, lock: &Arc<StateLock>, began: Instant) -> RunEnd {
+async fn live(
+    start: &Start,
+    dir: &Arc<OwnerDir>,
+    (lock, secrets): (&Arc<StateLock>, &Needles),
+    began: Instant,
+) -> RunEnd {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return RunEnd::failed(&error),
@@ -166,6 +173,7 @@ async fn live(start: &Start, dir: &Arc<OwnerDir>, lock: &Arc<StateLock>, began: 
             start,
             dir,
             lock,
+            secrets,
             session,
             backend,
             device_name,

@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::backend::auth::{Auth, AuthState};
 use crate::backend::{StoreError, StoreGuard, TokenStore, Tokens};
+use crate::domain::needles::Needles;
 use crate::job::handler::InstallSwitch;
 use crate::runtime::supervisor::Note;
 use crate::state::lock::StateLock;
@@ -26,16 +27,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct SessionKeeper {
     store: SessionStore,
     gateway_id: String,
+    secrets: Needles,
 }
 
 impl SessionKeeper {
-    /// Keeps the tokens of the session that was loaded from `store`.
+    /// Keeps the tokens of the session that was loaded from `store`. `secrets` learns every one of them.
     #[must_use]
-    pub fn new(store: SessionStore, session: &Session) -> Self {
-        Self {
+    pub fn new(store: SessionStore, session: &Session, secrets: Needles) -> Self {
+        let keeper = Self {
             store,
             gateway_id: session.gateway_id.to_string(),
-        }
+            secrets,
+        };
+        keeper.learn(&tokens_of(session));
+        keeper
+    }
+
+    fn learn(&self, tokens: &Tokens) {
+        self.secrets.rotate(&tokens.access);
+        self.secrets.rotate(&tokens.refresh);
     }
 
     /// The stored tokens, as long as the file still is this gateway's.
@@ -45,7 +55,9 @@ impl SessionKeeper {
         if session.gateway_id.as_str() != self.gateway_id {
             return Err(StoreError("this host was paired as another gateway".to_owned()));
         }
-        Ok(tokens_of(&session))
+        let tokens = tokens_of(&session);
+        self.learn(&tokens);
+        Ok(tokens)
     }
 }
 
@@ -64,6 +76,7 @@ impl TokenStore for SessionKeeper {
     }
 
     fn persist<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.learn(tokens);
         let persisted = self.read().and_then(|_| {
             let update = self.store.update(|session| {
                 session.access_token = tokens.access.clone();

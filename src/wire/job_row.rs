@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::domain::ids::{GatewayId, JobId, TeamId};
-use crate::domain::job::{Job, JobKind, JobStatus};
+use crate::domain::job::{Job, JobKind, JobStatus, Requester};
 
 /// A row that cannot be a job. Where the id is readable, the row can be failed with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,8 @@ pub fn decode(row: &Value) -> Result<Job, Reject> {
     let idempotency_key = reader.optional_text("idempotency_key");
     reader.check("attempt", Value::is_u64);
 
+    // For the owner's book only: no job is refused for them.
+    let known = |column: &str| row.get(column).and_then(Value::as_str).map(str::to_owned);
     let readable_id = id.and_then(|id| JobId::new(id).ok());
     if let (true, Some(id), Some(team_id), Some(kind), Some(status), Some(payload), Some(created_at)) = (
         reader.issues.is_empty(),
@@ -65,6 +67,10 @@ pub fn decode(row: &Value) -> Result<Job, Reject> {
             status,
             payload,
             requested_via,
+            requested_by: Requester {
+                user: known("requested_by_user_id"),
+                agent: known("requested_by_agent_id"),
+            },
             idempotency_key,
             attempt: row.get("attempt").and_then(Value::as_u64),
             created_at,

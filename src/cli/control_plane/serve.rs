@@ -17,6 +17,7 @@ use crate::control_plane::auth::Lives;
 use crate::control_plane::listen::ConnectionLimits;
 use crate::control_plane::server::{self, Bound, ServeError, ServeOptions};
 use crate::control_plane::store::DatabaseUrl;
+use crate::domain::needles::Needles;
 use crate::runtime::logging;
 use crate::state::fs::OwnerDir;
 use crate::state::lock::{LockError, StateLock};
@@ -98,6 +99,7 @@ impl Home {
         logging::init(
             RotatingLog::with_limits(OwnerDir::open_or_create(dir.path())?, LOG, Limits::default())?,
             false,
+            Needles::default(),
         );
         Ok(Some(Self { dir, _lock: lock }))
     }

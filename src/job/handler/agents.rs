@@ -58,6 +58,9 @@ pub(super) struct Equipment {
 /// What cannot be made ready; the user's own login is no substitute for it.
 pub(super) fn equip(cx: &Context, provider: ProviderId) -> Result<Equipment, String> {
     let setup = cx.homes.prepare(provider).map_err(|error| error.to_string())?;
+    if let Some(key) = &setup.key {
+        cx.outgoing.needles().hold(key);
+    }
     Ok(Equipment {
         env: environment(&cx.child_env, &setup),
         root: Root {

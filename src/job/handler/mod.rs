@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{Jobs, Runs};
 use crate::domain::ids::{GatewayId, TeamId};
 use crate::domain::job::{Job, JobKind, JobOutcome};
+use crate::domain::outgoing::Outgoing;
 use crate::job::agent::Agents;
+use crate::job::audit::Audit;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
 use crate::process::env::ChildEnv;
@@ -60,6 +62,10 @@ pub struct Context {
     pub homes: Homes,
     /// Shells that outlive the jobs that opened them.
     pub sessions: Sessions,
+    /// Takes secrets out of what leaves the host.
+    pub outgoing: Outgoing,
+    /// Where the owner reads what was done here.
+    pub audit: Audit,
 }
 
 /// Who this gateway is.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use gateway::backend::{Client, Jobs, Runs};
 use gateway::domain::ids::{GatewayId, TeamId};
+use gateway::domain::outgoing::Outgoing;
 use gateway::job::agent::Agents;
+use gateway::job::audit::Audit;
 use gateway::job::handler::active::ActiveRuns;
 use gateway::job::handler::shell_session::Sessions;
 use gateway::job::handler::{Context, Identity, InstallSwitch};
@@ -46,5 +48,7 @@ pub(crate) fn context(parts: Parts<'_>) -> Context {
         directories: OwnDirectories::new(&dir),
         homes: Homes::new(&dir),
         sessions: Sessions::default(),
+        outgoing: Outgoing::default(),
+        audit: Audit::default(),
     }
 }

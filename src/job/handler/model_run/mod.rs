@@ -16,6 +16,7 @@ use crate::domain::limits::STOP_GRACE;
 use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
+use crate::job::audit;
 use crate::job::handler::agents::{ASIDE_PATIENCE, Root, equip, found, looked_at, verdict, withheld};
 use crate::job::handler::{Context, JobLife};
 use crate::process::identity::ProcessIdentity;
@@ -96,6 +97,12 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         limits,
         retry: Retry::default(),
     };
+    let what = [
+        ("provider", provider.wire().into()),
+        ("model", turn.request.model.clone().into()),
+        ("prompt", audit::prompt(&turn.request.prompt)),
+    ];
+    cx.audit.begins(job, what);
     answer(job, cx, life, &asked, turn).await
 }
 
@@ -111,7 +118,8 @@ async fn answer(job: &Job, cx: &Context, life: &JobLife, asked: &Asked, turn: Tu
     // The run does not wait for the control plane to hear of it.
     let aside = async {
         let Ok(command) = seen.await else { return };
-        let debug = Value::Object(debug::before(asked, &command));
+        let mut debug = Value::Object(debug::before(asked, &command));
+        cx.outgoing.value(&mut debug);
         match timeout(ASIDE_PATIENCE, cx.backend.debug(&job.id, &debug)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(job = %job.id, %error, "Failed to write the debug column"),

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use self::record::Record;
 use self::request::Request;
 use crate::domain::job::{Job, JobOutcome, JobResult};
+use crate::job::audit;
 use crate::job::handler::gate::Gate;
 use crate::job::handler::time_limit::TimeLimit;
 use crate::job::handler::{Context, JobLife, StopReason};
@@ -52,6 +53,9 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
                 shell,
                 limit,
             };
+            let command = audit::command(&admitted.command);
+            cx.audit
+                .begins(job, [("command", command), ("cwd", WORKING_DIRECTORY.into())]);
             execute(&admitted, cx, job.id.as_str(), life).await
         }
     }

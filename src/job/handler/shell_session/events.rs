@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::domain::clock;
 use crate::domain::decoder::Decoder;
+use crate::domain::needles::{self, Needles};
 
 /// Events kept of one session.
 pub(super) const MAX_EVENTS: usize = 800;
@@ -50,23 +51,52 @@ pub(super) struct Events {
     latest: u64,
     /// Up to here somebody was told; these do not change any more.
     told: u64,
-    stdout: Decoder,
-    stderr: Decoder,
+    stdout: Channel,
+    stderr: Channel,
+}
+
+/// From the bytes of a stream to text without secrets.
+#[derive(Debug, Default)]
+struct Channel {
+    clean: needles::Stream,
+    decoder: Decoder,
+}
+
+impl Channel {
+    fn new(secrets: &Needles) -> Self {
+        Self {
+            clean: needles::Stream::new(secrets.clone()),
+            decoder: Decoder::default(),
+        }
+    }
+
+    /// Nothing at all says that it ended.
+    fn text(&mut self, piece: &[u8]) -> String {
+        if piece.is_empty() {
+            let rest = self.clean.finish();
+            return self.decoder.push(&rest) + &self.decoder.finish();
+        }
+        self.decoder.push(&self.clean.push(piece))
+    }
 }
 
 impl Events {
+    pub(super) fn without(secrets: &Needles) -> Self {
+        Self {
+            stdout: Channel::new(secrets),
+            stderr: Channel::new(secrets),
+            ..Self::default()
+        }
+    }
+
     /// Bytes of an output stream; nothing at all says that it ended.
     pub(super) fn output(&mut self, stream: Stream, piece: &[u8], at: Timestamp) {
-        let decoder = match stream {
+        let channel = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
             Stream::System => return,
         };
-        let text = if piece.is_empty() {
-            decoder.finish()
-        } else {
-            decoder.push(piece)
-        };
+        let text = channel.text(piece);
         self.say(stream, text, at);
     }
 
@@ -125,6 +155,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret::Secret;
 
     fn texts(events: &mut Events) -> Vec<(u64, String)> {
         let (events, more) = events.since(0, usize::MAX);
@@ -163,6 +194,21 @@ mod tests {
         }
         assert!(events.bytes <= MAX_BYTES && events.bytes > MAX_BYTES - JOINED_BYTES - OVERHEAD);
         assert_eq!(events.bytes, events.kept.iter().map(Event::cost).sum::<usize>());
+    }
+
+    #[test]
+    fn a_secret_in_two_pieces_is_none() {
+        let secrets = Needles::default();
+        secrets.hold(&Secret::new("a-secret-of-ours"));
+        let (mut events, now) = (Events::without(&secrets), clock::now());
+        events.output(Stream::Stdout, b"x a-secret", now);
+        assert_eq!(texts(&mut events), [(1, "x ".to_owned())]);
+        events.output(Stream::Stdout, b"-of-ours y a-secret", now);
+        events.output(Stream::Stdout, b"", now);
+        assert_eq!(
+            texts(&mut events),
+            [(1, "x ".to_owned()), (2, "[REDACTED] y [REDACTED]".to_owned())]
+        );
     }
 
     #[test]

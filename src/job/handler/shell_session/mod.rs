@@ -28,6 +28,7 @@ use self::request::{Action, DEFAULT_SIZE, Invalid, Opening, Reading, Writing, te
 use self::session::{Session, Status, Why};
 use self::sessions::{MAX_RUNNING, OpenError, Owner};
 use crate::domain::job::{Job, JobOutcome};
+use crate::job::audit;
 use crate::job::handler::gate::Gate;
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::job::policy::{self, Access, Layer, Refusal};
@@ -150,6 +151,7 @@ impl Call<'_> {
             identity: self.gate.identity,
             resource_id: resource_id.to_owned(),
             env: &self.cx.child_env,
+            secrets: self.cx.outgoing.needles(),
             mark: self.job.id.as_str(),
         };
         let session = self.cx.sessions.open(&opening, owner).map_err(|error| match error {
@@ -158,6 +160,16 @@ impl Call<'_> {
             }
             OpenError::Taken | OpenError::NoId | OpenError::Spawn(_) => named(&error.to_string()),
         })?;
+        let about = &session.about;
+        let line = std::iter::once(&about.shell).chain(&about.shell_args);
+        let line = line.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let what = [
+            ("action", "open".into()),
+            ("session", about.id.clone().into()),
+            ("command", audit::command(&line)),
+            ("cwd", about.cwd.clone().into()),
+        ];
+        self.cx.audit.begins(self.job, what);
         self.life.on_started(session.about.process);
         // A shell that cannot even begin has ended by now.
         tokio::task::yield_now().await;
@@ -185,6 +197,7 @@ impl Call<'_> {
             return Err(failed(&why, session));
         }
         writable(session)?;
+        self.noted(session, &writing);
         let stop = &self.life.stop;
         let mut written = session.keyboard.write(&writing.bytes, stop).await;
         if written.is_ok() && writing.eof {
@@ -199,6 +212,18 @@ impl Call<'_> {
             ("append_newline", json!(writing.append_newline)),
         ];
         Ok(done("Shell session input sent", session, more))
+    }
+
+    /// What is typed on a terminal may be a password, so only its length is written down.
+    fn noted(&self, session: &Session, writing: &Writing) {
+        let text = String::from_utf8_lossy(&writing.bytes);
+        let what = [
+            ("action", "write".into()),
+            ("session", session.about.id.clone().into()),
+            ("bytes", writing.bytes.len().into()),
+            ("input", session.size().is_none().then(|| audit::command(&text)).into()),
+        ];
+        self.cx.audit.begins(self.job, what);
     }
 
     async fn resize(&self, session: &Session) -> Result<JobOutcome, JobOutcome> {

@@ -115,9 +115,13 @@ enum End {
 }
 
 impl Session {
-    pub(super) fn new(about: About, keyboard: Keyboard, size: Option<Size>, gone: CancellationToken) -> Self {
+    pub(super) fn new(
+        about: About,
+        (keyboard, gone): (Keyboard, CancellationToken),
+        size: Option<Size>,
+        mut events: Events,
+    ) -> Self {
         let (at, now) = (about.created_at, Instant::now());
-        let mut events = Events::default();
         let line = std::iter::once(about.shell.as_str()).chain(about.shell_args.iter().map(String::as_str));
         events.system(format!("Session opened ({})", line.collect::<Vec<_>>().join(" ")), at);
         Self {

@@ -11,11 +11,13 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 use uuid::Uuid;
 
+use super::events::Events;
 use super::input::Keyboard;
 use super::ledger::Ledger;
 use super::request::Opening;
 use super::session::{About, Session, Status, Why};
 use crate::domain::clock;
+use crate::domain::needles::Needles;
 use crate::job::handler::Identity;
 use crate::process::env::ChildEnv;
 use crate::process::failure::SpawnError;
@@ -50,6 +52,8 @@ pub(super) struct Owner<'a> {
     pub(super) identity: &'a Identity,
     pub(super) resource_id: String,
     pub(super) env: &'a ChildEnv,
+    /// What its output may not hold.
+    pub(super) secrets: &'a Needles,
     /// The job's id: every descendant carries it.
     pub(super) mark: &'a str,
 }
@@ -153,7 +157,12 @@ impl Sessions {
             Link::Terminal(size) => Some(size),
         };
         let keyboard = Keyboard::new(streams.input, gone.clone());
-        let session = Arc::new(Session::new(about, keyboard, size, gone));
+        let session = Arc::new(Session::new(
+            about,
+            (keyboard, gone),
+            size,
+            Events::without(owner.secrets),
+        ));
         table.insert(id, Arc::clone(&session));
         drop(table);
         self.0.ledger.add(owner.mark);

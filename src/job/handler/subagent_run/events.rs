@@ -14,6 +14,7 @@ use crate::backend::runs::Inserted;
 use crate::backend::{BackendError, Runs};
 use crate::domain::backoff::Backoff;
 use crate::domain::ids::{RunId, SubagentId};
+use crate::domain::outgoing::{Outgoing, Pieces};
 use crate::domain::run::RunEvent;
 use crate::domain::text::storable;
 
@@ -52,14 +53,39 @@ struct Shared {
 pub(super) struct Inlet {
     sender: mpsc::Sender<Written>,
     shared: Arc<Shared>,
+    outgoing: Outgoing,
+    /// The text that comes in pieces.
+    pieces: Pieces,
 }
 
 impl Inlet {
     pub(super) fn push(&mut self, event: &RunEvent) {
-        self.push_written((event.event_type().to_owned(), event.payload()));
+        if let RunEvent::Partial { text } = event {
+            let ready = self.pieces.push(text);
+            return self.push_piece(ready);
+        }
+        self.finish();
+        self.push_written(written(event));
     }
 
-    pub(super) fn push_written(&mut self, event: Written) {
+    /// No more pieces of this text come.
+    pub(super) fn finish(&mut self) {
+        let rest = self.pieces.finish();
+        self.push_piece(rest);
+    }
+
+    fn push_piece(&mut self, text: String) {
+        if !text.is_empty() {
+            self.admit_or_count(written(&RunEvent::Partial { text }));
+        }
+    }
+
+    pub(super) fn push_written(&mut self, mut event: Written) {
+        self.outgoing.value(&mut event.1);
+        self.admit_or_count(event);
+    }
+
+    fn admit_or_count(&self, event: Written) {
         let lost = self.shared.lost.load(Relaxed);
         let told = lost == 0 || self.admit(gap(lost));
         if told {
@@ -80,6 +106,10 @@ impl Inlet {
         }
         admitted
     }
+}
+
+fn written(event: &RunEvent) -> Written {
+    (event.event_type().to_owned(), event.payload())
 }
 
 /// Stands where events are missing.
@@ -113,7 +143,7 @@ pub(super) struct Publisher {
 }
 
 /// Both ends for one run.
-pub(super) fn pipe(runs: &Runs, run: &RunId, subagent: &SubagentId) -> (Inlet, Publisher) {
+pub(super) fn pipe(runs: &Runs, outgoing: &Outgoing, (run, subagent): (&RunId, &SubagentId)) -> (Inlet, Publisher) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let shared = Arc::<Shared>::default();
     let publisher = Publisher {
@@ -127,7 +157,13 @@ pub(super) fn pipe(runs: &Runs, run: &RunId, subagent: &SubagentId) -> (Inlet, P
         bytes: 0,
         refused: 0,
     };
-    (Inlet { sender, shared }, publisher)
+    let inlet = Inlet {
+        sender,
+        shared,
+        outgoing: outgoing.clone(),
+        pieces: Pieces::new(outgoing),
+    };
+    (inlet, publisher)
 }
 
 impl Publisher {

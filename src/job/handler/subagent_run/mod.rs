@@ -19,12 +19,13 @@ use serde_json::Value;
 
 use self::events::Inlet;
 use self::finish::Stopped;
-use self::target::Target;
+use self::target::{FullControl, Target};
 
 pub(super) use self::target::ask;
 use crate::domain::job::{Job, JobOutcome};
 use crate::domain::run::RunEvent;
 use crate::job::agent::{CommandLine, Observer, Report, Turn};
+use crate::job::audit;
 use crate::job::handler::active::RunStop;
 use crate::job::handler::agents::{found, verdict};
 use crate::job::handler::subagent_cancel::requested;
@@ -61,6 +62,7 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
     match turn::turn(&mut target, job, cx, finding).await {
         Err(why) => finish::not_started(&target, &why),
         Ok(turn) => {
+            noted(job, cx, &target, &turn);
             let (report, lost) = watched(&target, &turn, cx, life, &working.stop).await;
             if let Some(verdict) = verdict(&report) {
                 cx.providers.judge(target.provider, &verdict, witness(job, &target));
@@ -68,6 +70,19 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
             finish::of_report(&target, &report, lost, stopped(&working.stop, life).as_ref())
         }
     }
+}
+
+/// The beginning of a run, in the owner's book.
+fn noted(job: &Job, cx: &Context, target: &Target, turn: &Turn) {
+    let cwd = turn.cwd.as_ref().map(|cwd| cwd.to_string_lossy().into_owned());
+    let what = [
+        ("run", target.run_id.as_str().into()),
+        ("provider", target.provider.wire().into()),
+        ("cwd", cwd.into()),
+        ("full_control", (target.full_control == FullControl::Granted).into()),
+        ("prompt", audit::prompt(&target.prompt)),
+    ];
+    cx.audit.begins(job, what);
 }
 
 fn witness(job: &Job, target: &Target) -> Witness {
@@ -98,16 +113,18 @@ fn pending_cancel(target: &Target, cx: &Context) -> Option<String> {
 /// Runs the agent and sends what happens, side by side; every event is on its way before the end is told. With the
 /// report comes the number of events that could not be delivered.
 async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, stop: &RunStop) -> (Report, u64) {
-    let (mut inlet, publisher) = events::pipe(&cx.runs, &target.run_id, &target.subagent_id);
+    let (mut inlet, publisher) = events::pipe(&cx.runs, &cx.outgoing, (&target.run_id, &target.subagent_id));
     inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
     let running = async {
         let cancels = inlet.clone();
         let mut watch = Watch { inlet, life };
-        tokio::select! {
+        let report = tokio::select! {
             biased;
             never = told_of_cancel(stop, cancels) => match never {},
             report = cx.agents.run(turn, &stop.token, &mut watch) => report,
-        }
+        };
+        watch.inlet.finish();
+        report
     };
     tokio::join!(running, publisher.run())
 }
