@@ -57,6 +57,7 @@ mod journey_traps;
 mod journey_writes;
 mod live_events;
 mod log_file;
+mod matrix;
 mod model_run;
 mod older_plane;
 mod pairing_server;

@@ -59,7 +59,7 @@ esac"#,
         self.path(name).display().to_string()
     }
 
-    /// A Codex whose turn is this script; it begins and ends as every turn does.
+    /// A Codex whose turn is this script, with the prompt in `$prompt`; it begins and ends as every turn does.
     pub(crate) fn codex(&self, turn: &str) -> String {
         self.moody_codex("", turn)
     }
@@ -77,7 +77,7 @@ case "$1 $2" in
 "--version "*) echo 'codex-cli 0.169.0'; exit;;
 "exec --help") cat "$here/codex.help"; exit;;
 esac
-cat >/dev/null
+prompt=$(cat)
 say() {{ printf '{{"type":"item.completed","item":{{"id":"item_%s","type":"agent_message","text":"%s"}}}}\n' "$1" "$2"; }}
 echo '{{"type":"thread.started","thread_id":"01a1fbb6-0000-7000-8000-000000000000"}}'
 echo '{{"type":"turn.started"}}'

@@ -1,0 +1,6 @@
+//! The fault matrix: a test per row, its name beginning with the row's, on every twin path the row can take.
+//!
+//! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
+
+mod scene;
+mod twins;

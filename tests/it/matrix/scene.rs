@@ -1,0 +1,104 @@
+//! A host whose way to the control plane can fail, with work whose effects are counted outside the daemon.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::matrix::twins::{Ingress, Work};
+use crate::support::daemon::{Daemon, Host};
+use crate::support::fault_proxy::FaultProxy;
+use crate::support::stand_in::StandIns;
+
+/// The turn of an agent: it runs the script whose path is its prompt, and says what that printed.
+const TURN: &str = r#"said=$(sh "$prompt") || exit
+say 0 "$said""#;
+
+/// Control plane, proxy, host and stand-in agents.
+pub(super) struct Scene {
+    pub(super) host: Host,
+    pub(super) proxy: FaultProxy,
+    programs: StandIns,
+    ingress: Ingress,
+    codex: String,
+}
+
+impl Scene {
+    pub(super) async fn new(ingress: Ingress) -> Self {
+        let programs = StandIns::new();
+        let codex = programs.codex(TURN);
+        let mut host = Host::new().await;
+        let proxy = FaultProxy::before(host.plane.address).await;
+        host.url = proxy.url();
+        host.write_session();
+        Self {
+            host,
+            proxy,
+            programs,
+            ingress,
+            codex,
+        }
+    }
+
+    /// A daemon that takes jobs.
+    pub(super) async fn start(&self) -> Daemon {
+        let daemon = self.begin();
+        daemon.ready().await;
+        daemon
+    }
+
+    /// A daemon, whatever becomes of it.
+    pub(super) fn begin(&self) -> Daemon {
+        let mut settings = vec![
+            ("PANORAMA_CODEX_CLI", self.codex.as_str()),
+            ("PANORAMA_CLAUDE_CLI", "/nowhere/claude"),
+            ("PANORAMA_GEMINI_CLI", "/nowhere/gemini"),
+        ];
+        settings.extend(self.ingress.setting());
+        self.host.start(&settings)
+    }
+
+    /// A job that leaves its id in [`Scene::effects`] and then does what the script says; `$here` is a folder of the
+    /// scene's own.
+    pub(super) async fn work(&self, work: Work, script: &str) -> String {
+        let name = format!("work-{}", uuid::Uuid::new_v4());
+        let (here, path) = (self.programs.path(""), self.programs.path(&name));
+        let script = format!(
+            "here={}\necho \"$GATEWAY_JOB_ID\" >> \"$here/effects\"\n{script}\n",
+            here.display()
+        );
+        self.programs.put(&name, &script);
+        let path = path.display().to_string();
+        match work {
+            Work::Shell => self.host.shell(&format!("exec sh {path}")).await,
+            Work::Agent => self.host.start_run(&path).await.job,
+        }
+    }
+
+    /// A file in the scene's own folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.programs.path(name)
+    }
+
+    /// The ids of the jobs that ran, in the order in which they began, one entry per run.
+    pub(super) fn effects(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("effects")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The row once it is final; its work ran exactly once.
+    pub(super) async fn done_once(&self, job: &str) -> Value {
+        let row = self.host.done(job).await;
+        let runs = self.effects().iter().filter(|id| *id == job).count();
+        assert_eq!(runs, 1, "{row}");
+        row
+    }
+}
+
+/// What a completed job printed, whichever work it was.
+pub(super) fn printed(row: &Value) -> &str {
+    assert_eq!(row["status"], "completed", "{row}");
+    let text = row["result"]["stdout"]
+        .as_str()
+        .or_else(|| row["result"]["output"].as_str());
+    text.unwrap_or_else(|| panic!("no text in {row}")).trim_end()
+}
