@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
+use crate::process::containment::Method;
 use crate::process::failure::{self, SpawnError};
 use crate::process::fence::Fence;
 use crate::process::group;
@@ -43,6 +44,7 @@ pub struct Interactive {
     // Before `child`, so that on drop the group is signalled while the leader still pins its number.
     group: Group,
     fence: Fence,
+    held_by: Method,
     child: tokio::process::Child,
     identity: ProcessIdentity,
     grace: Duration,
@@ -88,7 +90,7 @@ pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Stream
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
-    fence.admit(&mut command);
+    let held_by = fence.admit(&mut command);
     let started = match link {
         Link::Pipes => on_pipes(command),
         Link::Terminal(size) => on_terminal(command, size),
@@ -101,6 +103,7 @@ pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Stream
     let interactive = Interactive {
         group: Group::of(pid),
         fence,
+        held_by,
         child,
         identity,
         grace: spec.grace,
@@ -158,6 +161,12 @@ impl Interactive {
     #[must_use]
     pub const fn identity(&self) -> ProcessIdentity {
         self.identity
+    }
+
+    /// What holds it and all that it starts.
+    #[must_use]
+    pub const fn held_by(&self) -> Method {
+        self.held_by
     }
 
     /// Awaits its own end. What it left in the background is left alone. May be given up and called again.

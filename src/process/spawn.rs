@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::limits::PIPE_GRACE;
 use crate::process::capture::{Captured, Collector, Take, read_all};
+use crate::process::containment::Method;
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
@@ -39,6 +40,7 @@ pub struct Child {
     // Before `child`, so that on drop the group is signalled while the leader still pins its number.
     group: Group,
     fence: Fence,
+    held_by: Method,
     child: tokio::process::Child,
     identity: ProcessIdentity,
     stdin: Stdin,
@@ -64,7 +66,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    fence.admit(&mut command);
+    let held_by = fence.admit(&mut command);
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
     let started = without_inheritance(|| command.spawn());
@@ -77,6 +79,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
     Ok(Child {
         group: Group::of(pid),
         fence,
+        held_by,
         child,
         identity,
         stdin: spec.stdin,
@@ -164,6 +167,7 @@ impl Child {
             status,
             duration: self.spawned.elapsed(),
             pipes: drain(pumps).await,
+            held_by: self.held_by,
         }
     }
 
@@ -196,8 +200,9 @@ impl Child {
             Some(pgid) => group::end(pgid, self.grace).await,
             None => false,
         };
-        self.fence.end().await;
-        let status = timeout(group::KILL_DEADLINE, self.child.wait()).await;
+        // Side by side: whoever survives the one outlasts the other.
+        let ended = timeout(group::KILL_DEADLINE, self.child.wait());
+        let ((), status) = tokio::join!(self.fence.end(), ended);
         let status = status.ok().and_then(Result::ok);
         if status.is_some() {
             self.group.release();
@@ -250,6 +255,7 @@ pub(super) struct End {
     status: Option<ExitStatus>,
     duration: Duration,
     pipes: Pipes,
+    held_by: Method,
 }
 
 impl End {
@@ -262,6 +268,7 @@ impl End {
             stderr,
             duration: self.duration,
             pipes: self.pipes,
+            held_by: self.held_by,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::job::handler::{Context, JobLife, StopReason};
 use crate::job::policy::{self, Access};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
-use crate::process::mark;
+use crate::process::mark::{self, Swept};
 use crate::process::patience::{Unstarted, spawn_patiently};
 use crate::process::spec::Spec;
 
@@ -121,11 +121,12 @@ async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) ->
         Ok(child) => {
             life.on_started(child.identity());
             let exit = child.wait(life.stop.clone()).await;
-            match exit.ending {
-                Ending::Exited => {}
+            let swept = match exit.ending {
+                Ending::Exited => Swept::default(),
                 // What has left the process group has to end as well.
-                Ending::TimedOut { .. } | Ending::Stopped { .. } => drop(mark::kill_marked(&HashSet::from([id])).await),
-            }
+                Ending::TimedOut { .. } | Ending::Stopped { .. } => mark::kill_marked(&HashSet::from([id])).await,
+            };
+            life.held(exit.held(&swept));
             ended(admitted, exit, life)
         }
     }
