@@ -18,6 +18,7 @@ use crate::process::group;
 use crate::process::identity::ProcessIdentity;
 use crate::process::spawn::{Group, command, pid_of, without_inheritance};
 use crate::process::spec::Spec;
+use crate::process::sys;
 
 /// Columns and rows of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,10 +113,10 @@ pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Stream
     Ok((interactive, streams))
 }
 
-fn on_pipes(command: std::process::Command) -> io::Result<(tokio::process::Child, Streams)> {
+fn on_pipes(mut command: std::process::Command) -> io::Result<(tokio::process::Child, Streams)> {
+    sys::session::lead_session(&mut command);
     let mut command = tokio::process::Command::from(command);
     command
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

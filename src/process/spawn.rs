@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::future::pending;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, ExitStatus, Stdio};
@@ -58,8 +58,9 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
     failure::check(&spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
+    // Its own, so that no terminal of ours is a terminal of its; and with it, its own group.
+    sys::session::lead_session(&mut command);
     command
-        .process_group(0)
         .stdin(match spec.stdin {
             Stdin::Null => Stdio::null(),
             Stdin::Bytes(_) => Stdio::piped(),
