@@ -221,6 +221,8 @@ impl Ingress {
             Order::Drain => {
                 self.feed.on(now, Event::Drain);
                 self.queue.clear_waiting();
+                // Rows that are on their way come too late.
+                self.sweep = None;
             }
             Order::CancelAll(why) => self.running.end_all(&why),
             Order::KillAll => self.running.kill_all(),
