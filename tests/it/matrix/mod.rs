@@ -2,5 +2,10 @@
 //!
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
+mod family;
+mod intruders;
 mod scene;
+mod stops;
+mod surroundings;
+mod trees;
 mod twins;

@@ -1,17 +1,21 @@
 //! A host whose way to the control plane can fail, with work whose effects are counted outside the daemon.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use serde_json::Value;
+use gateway::process::env::ChildEnv;
+use gateway::process::spec::Spec;
+use serde_json::{Value, json};
 
 use crate::matrix::twins::{Ingress, Work};
 use crate::support::daemon::{Daemon, Host};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::stand_in::StandIns;
 
-/// The turn of an agent: it runs the script whose path is its prompt, and says what that printed.
-const TURN: &str = r#"said=$(sh "$prompt") || exit
-say 0 "$said""#;
+/// The turn of an agent: it runs the script whose path is its prompt, and says what that printed. It waits for the
+/// script alone, not for what the script leaves behind.
+const TURN: &str = r#"sh "$prompt" >"$prompt.said" || exit
+say 0 "$(cat "$prompt.said")""#;
 
 /// Control plane, proxy, host and stand-in agents.
 pub(super) struct Scene {
@@ -46,6 +50,30 @@ impl Scene {
         daemon
     }
 
+    /// How a person starts a daemon.
+    pub(super) fn spec(&self) -> Spec {
+        let codex = self.programs.path("codex");
+        let mut env = ChildEnv::exactly([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])
+            .with("HOME", self.host.state.path())
+            .with("PANORAMA_GATEWAY_TEST_VALIDATION", "off")
+            .with("PANORAMA_CODEX_CLI", codex);
+        if let Some((name, value)) = self.ingress.setting() {
+            env = env.with(name, value);
+        }
+        let args = ["start", "--foreground", "--config-dir"].map(OsString::from);
+        Spec::new(env!("CARGO_BIN_EXE_gateway"), env)
+            .args(args)
+            .args([self.host.paths().dir])
+    }
+
+    /// A daemon that takes jobs and was started with these settings as well.
+    pub(super) async fn start_with(&self, more: &[(&str, &str)]) -> Daemon {
+        let mut settings = vec![("PANORAMA_CODEX_CLI", self.codex.as_str())];
+        settings.extend(self.ingress.setting());
+        settings.extend(more);
+        self.host.start_ready(&settings).await
+    }
+
     /// A daemon, whatever becomes of it.
     pub(super) fn begin(&self) -> Daemon {
         let mut settings = vec![
@@ -60,6 +88,11 @@ impl Scene {
     /// A job that leaves its id in [`Scene::effects`] and then does what the script says; `$here` is a folder of the
     /// scene's own.
     pub(super) async fn work(&self, work: Work, script: &str) -> String {
+        self.work_with(work, script, json!({})).await
+    }
+
+    /// The same with more members for the payload of the command, or for the configuration of the agent.
+    pub(super) async fn work_with(&self, work: Work, script: &str, more: Value) -> String {
         let name = format!("work-{}", uuid::Uuid::new_v4());
         let (here, path) = (self.programs.path(""), self.programs.path(&name));
         let script = format!(
@@ -69,8 +102,15 @@ impl Scene {
         self.programs.put(&name, &script);
         let path = path.display().to_string();
         match work {
-            Work::Shell => self.host.shell(&format!("exec sh {path}")).await,
-            Work::Agent => self.host.start_run(&path).await.job,
+            Work::Shell => {
+                let mut payload = json!({"resource_id": self.host.resource, "command": format!("exec sh {path}")});
+                payload
+                    .as_object_mut()
+                    .unwrap()
+                    .extend(more.as_object().cloned().unwrap());
+                self.host.submit("shell_exec", payload, json!({})).await
+            }
+            Work::Agent => self.host.start_run_as(&path, more).await.job,
         }
     }
 
@@ -99,6 +139,6 @@ pub(super) fn printed(row: &Value) -> &str {
     assert_eq!(row["status"], "completed", "{row}");
     let text = row["result"]["stdout"]
         .as_str()
-        .or_else(|| row["result"]["output"].as_str());
+        .or_else(|| row["result"]["output"]["content"].as_str());
     text.unwrap_or_else(|| panic!("no text in {row}")).trim_end()
 }

@@ -13,6 +13,7 @@ pub(crate) mod fault_proxy;
 pub(crate) mod handler;
 pub(crate) mod home;
 pub(crate) mod older;
+pub(crate) mod pids;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod process_list;
