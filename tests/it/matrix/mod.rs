@@ -3,8 +3,13 @@
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
 mod family;
+mod floods;
+mod forged;
 mod intruders;
+mod panics;
+mod providers;
 mod scene;
+mod secrets;
 mod stops;
 mod surroundings;
 mod trees;

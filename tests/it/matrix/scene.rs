@@ -28,8 +28,13 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new(ingress: Ingress) -> Self {
+        Self::with_turn(ingress, TURN).await
+    }
+
+    /// The same with another turn for its agents.
+    pub(super) async fn with_turn(ingress: Ingress, turn: &str) -> Self {
         let programs = StandIns::new();
-        let codex = programs.codex(TURN);
+        let codex = programs.codex(turn);
         let mut host = Host::new().await;
         let proxy = FaultProxy::before(host.plane.address).await;
         host.url = proxy.url();
