@@ -4,5 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod crash;
+#[cfg(target_os = "linux")]
+mod kill_loop;
 mod scene;
 mod twins;
