@@ -37,14 +37,14 @@ impl Method {
 
 /// How well one job was held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct Holding {
     /// What held it.
     pub by: Method,
     /// Processes that were to end and did not.
     pub survivors: usize,
 }
 
-impl Held {
+impl Holding {
     /// For the job's row.
     #[must_use]
     pub fn members(self) -> Map<String, Value> {

@@ -9,19 +9,16 @@ use crate::domain::run::{Answer, FailureKind, RunEvent, RunFailure};
 use crate::job::agent::attempt::cancelled;
 use crate::job::agent::retry::Reason;
 use crate::process::capture::Captured;
-use crate::process::containment::Held;
+use crate::process::containment::Holding;
 use crate::process::exit::Exit;
-use crate::process::identity::ProcessIdentity;
+use crate::process::hold::Registrar;
 use crate::process::mark::Swept;
 use crate::provider::plan::Format;
 
 /// Is told what happens while it happens. Called between two reads of the agent's output, so it may not wait.
-pub trait Observer: Send {
+pub trait Observer: Registrar {
     /// An attempt is about to start.
     fn planned(&mut self, command: &CommandLine);
-
-    /// Its process runs.
-    fn started(&mut self, process: ProcessIdentity);
 
     /// Something happened.
     fn event(&mut self, event: RunEvent);
@@ -124,7 +121,7 @@ pub struct Process {
     /// Beginning and end of stderr.
     pub stderr: Captured,
     /// How well it was held.
-    pub held: Held,
+    pub held: Holding,
 }
 
 impl Process {

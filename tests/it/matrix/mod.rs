@@ -2,10 +2,14 @@
 //!
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
+#[cfg(target_os = "linux")]
+mod crash;
 mod family;
 mod floods;
 mod forged;
 mod intruders;
+#[cfg(target_os = "linux")]
+mod kill_loop;
 mod panics;
 mod providers;
 mod scene;

@@ -21,8 +21,7 @@ use super::input::Keyboard;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::limits::PIPE_GRACE;
 use crate::job::handler::Identity;
-use crate::process::containment::{Held, Method};
-use crate::process::identity::ProcessIdentity;
+use crate::process::containment::{Holding, Method};
 use crate::process::interactive::{Interactive, Output, Size};
 use crate::process::mark;
 
@@ -78,7 +77,6 @@ pub(super) struct About {
     pub(super) cwd: String,
     /// What every descendant carries in its environment.
     pub(super) mark: String,
-    pub(super) process: ProcessIdentity,
     pub(super) held_by: Method,
     /// How long it runs on when nobody asks about it.
     pub(super) idle: Duration,
@@ -226,8 +224,8 @@ impl Session {
     }
 
     /// How well its processes are held.
-    pub(super) fn held(&self) -> Held {
-        Held {
+    pub(super) fn held(&self) -> Holding {
+        Holding {
             by: self.about.held_by,
             survivors: self.state().survivors,
         }
