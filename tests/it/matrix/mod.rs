@@ -7,4 +7,6 @@ mod crash;
 #[cfg(target_os = "linux")]
 mod kill_loop;
 mod scene;
+#[cfg(target_os = "linux")]
+mod soak;
 mod twins;
