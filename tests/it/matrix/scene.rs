@@ -99,6 +99,6 @@ pub(super) fn printed(row: &Value) -> &str {
     assert_eq!(row["status"], "completed", "{row}");
     let text = row["result"]["stdout"]
         .as_str()
-        .or_else(|| row["result"]["output"].as_str());
+        .or_else(|| row["result"]["output"]["content"].as_str());
     text.unwrap_or_else(|| panic!("no text in {row}")).trim_end()
 }
