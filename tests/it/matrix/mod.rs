@@ -2,6 +2,7 @@
 //!
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
+mod inputs;
 mod network;
 mod network_nightly;
 mod scene;
