@@ -300,12 +300,13 @@ fn parse_date(text: &str) -> Option<Timestamp> {
     PARSER.parse_timestamp(text).ok()
 }
 
-/// `Retry-After` as seconds or as a date, never more than a minute: what waits may hold a slot.
+/// `Retry-After` as seconds or as a date, taken for a minute at most: what waits may hold a slot. Up to a quarter more,
+/// so that those who were sent away together do not come back together.
 pub(crate) fn retry_after(headers: &HeaderMap, server_now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => Duration::try_from(parse_date(text)?.duration_since(server_now)).unwrap_or_default(),
     };
-    Some(wait.min(MAX_RETRY_AFTER))
+    Some(wait.min(MAX_RETRY_AFTER).mul_f64(1.0 + rand::random::<f64>() / 4.0))
 }
