@@ -2,8 +2,10 @@
 //!
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
+mod claims;
 mod inputs;
 mod network;
 mod network_nightly;
+mod outages;
 mod scene;
 mod twins;
