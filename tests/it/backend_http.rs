@@ -163,7 +163,7 @@ async fn a_request_that_is_never_answered_ends_at_its_deadline() {
     assert!(error.is_transient());
     let took = started.elapsed();
     assert!(
-        took >= Duration::from_secs(19) && took <= Duration::from_secs(21),
+        took >= Duration::from_secs(24) && took <= Duration::from_secs(26),
         "{took:?}"
     );
 }
