@@ -4,8 +4,12 @@
 
 mod claims;
 mod inputs;
+#[cfg(target_os = "linux")]
+mod names;
 mod network;
 mod network_nightly;
 mod outages;
+mod outages_nightly;
 mod scene;
+mod strangers;
 mod twins;

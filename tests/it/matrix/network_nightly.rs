@@ -63,10 +63,9 @@ mod nightly {
             for _ in 0..5 {
                 fresh.push(scene.work(work, "echo done").await);
             }
-            for (jobs, limit) in [(fresh, seconds(30)), (stuck, seconds(60))] {
-                for job in jobs {
-                    assert_eq!(printed(&scene.done_once_within(left(limit), &job).await), "done");
-                }
+            let fresh = fresh.into_iter().map(|job| (job, seconds(30)));
+            for (job, limit) in fresh.chain(stuck.into_iter().map(|job| (job, seconds(60)))) {
+                assert_eq!(printed(&scene.done_once_within(left(limit), &job).await), "done");
             }
             assert_eq!(daemon.stop().await.exit_code, Some(0));
         })

@@ -121,8 +121,7 @@ fn end_of_chunks(held: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let line = find(&held[at..], b"\r\n")?;
-        let text = str::from_utf8(&held[at..at + line]).unwrap();
-        let size = usize::from_str_radix(text.split(';').next().unwrap().trim(), 16).unwrap();
+        let size = chunk_size(str::from_utf8(&held[at..at + line]).ok()?);
         at += line + 2 + size + 2;
         if held.len() < at {
             return None;
@@ -131,6 +130,11 @@ fn end_of_chunks(held: &[u8]) -> Option<usize> {
             return Some(at);
         }
     }
+}
+
+fn chunk_size(line: &str) -> usize {
+    let digits = line.split_once(';').map_or(line, |(digits, _)| digits);
+    usize::from_str_radix(digits.trim(), 16).unwrap()
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

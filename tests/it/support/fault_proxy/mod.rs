@@ -66,7 +66,12 @@ pub(crate) struct FaultProxy {
 impl FaultProxy {
     /// Listens on a free loopback port and passes everything to `target`.
     pub(crate) async fn before(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), target).await
+    }
+
+    /// The same at an address of one's own.
+    pub(crate) async fn at(address: SocketAddr, target: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mode = Mode {
             sockets: Sockets::Pass,
@@ -101,6 +106,11 @@ impl FaultProxy {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) const fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Names requests: those whose first line contains all `parts`.

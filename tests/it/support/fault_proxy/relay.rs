@@ -1,7 +1,6 @@
 //! One connection: its requests, one after the other, each with its fault.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -10,9 +9,6 @@ use tokio::sync::watch;
 use super::message::{Message, Peer};
 use super::rules::Fault;
 use super::{Mode, Shared, Sockets, sockets};
-
-/// How often a piece of a slow answer is sent.
-const PIECE_EVERY: Duration = Duration::from_millis(100);
 
 /// Serves until either side ends, or a blackout begins.
 pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>) {
@@ -59,7 +55,7 @@ async fn converse(mut client: Peer, shared: &Shared) -> Option<()> {
                 let now = mode.borrow().heals;
                 mode.wait_for(|mode| mode.heals != now).await.ok()?;
             }
-            Some(Fault::LoseAnswer | Fault::CutAnswer | Fault::Trickle(_)) | None => {}
+            Some(Fault::LoseAnswer | Fault::CutAnswer) | None => {}
         }
         if request.is_upgrade() {
             return upgrade(client, &request, shared).await;
@@ -105,12 +101,6 @@ async fn pass_back(mut client: Peer, answer: Message, fault: Option<Fault>) -> O
             let some = answer.bytes.len() - answer.body_len().div_ceil(2);
             client.stream.write_all(&answer.bytes[..some]).await.ok()?;
             return None;
-        }
-        Some(Fault::Trickle(bytes)) => {
-            for piece in answer.bytes.chunks((bytes / 10).max(1)) {
-                client.stream.write_all(piece).await.ok()?;
-                tokio::time::sleep(PIECE_EVERY).await;
-            }
         }
         Some(_) | None => client.stream.write_all(&answer.bytes).await.ok()?,
     }

@@ -24,8 +24,6 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// It is delivered, and the connection ends in the middle of the answer.
     CutAnswer,
-    /// It is delivered, and so many bytes of the answer come in a second.
-    Trickle(usize),
 }
 
 impl Fault {
