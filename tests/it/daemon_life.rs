@@ -391,7 +391,7 @@ async fn a_third_signal_ends_at_once_also_without_a_control_plane() {
 #[tokio::test]
 async fn with_a_full_disk_nothing_is_claimed_and_what_runs_is_reported() {
     let host = Host::new().await;
-    let daemon = host.start_cramped(400);
+    let daemon = host.start_after("trap '' XFSZ; ulimit -S -f 400", &[]);
     daemon.ready().await;
     let go = host.state.path().join("go");
     let running = host

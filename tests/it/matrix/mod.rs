@@ -2,5 +2,7 @@
 //!
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
+#[cfg(target_os = "linux")]
+mod disk;
 mod scene;
 mod twins;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::matrix::twins::{Ingress, Work};
+#[cfg(target_os = "linux")]
+use crate::support::bad_disk::BadDisk;
 use crate::support::daemon::{Daemon, Host};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::stand_in::StandIns;
@@ -24,9 +26,13 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new(ingress: Ingress) -> Self {
+        Self::of(Host::new().await, ingress).await
+    }
+
+    /// The same with a host of one's own.
+    pub(super) async fn of(mut host: Host, ingress: Ingress) -> Self {
         let programs = StandIns::new();
         let codex = programs.codex(TURN);
-        let mut host = Host::new().await;
         let proxy = FaultProxy::before(host.plane.address).await;
         host.url = proxy.url();
         host.write_session();
@@ -48,13 +54,29 @@ impl Scene {
 
     /// A daemon, whatever becomes of it.
     pub(super) fn begin(&self) -> Daemon {
+        self.host.start(&self.settings())
+    }
+
+    /// What a daemon of the scene is started with.
+    pub(super) fn settings(&self) -> Vec<(&str, &str)> {
         let mut settings = vec![
             ("PANORAMA_CODEX_CLI", self.codex.as_str()),
             ("PANORAMA_CLAUDE_CLI", "/nowhere/claude"),
             ("PANORAMA_GEMINI_CLI", "/nowhere/gemini"),
         ];
         settings.extend(self.ingress.setting());
-        self.host.start(&settings)
+        settings
+    }
+
+    /// A daemon whose disk fails, whatever becomes of it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn begin_on(&self, disk: &BadDisk) -> Daemon {
+        self.host.start_on(disk, &self.settings())
+    }
+
+    /// What the daemon has logged.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.host.paths().log_file).unwrap_or_default()
     }
 
     /// A job that leaves its id in [`Scene::effects`] and then does what the script says; `$here` is a folder of the
@@ -99,6 +121,6 @@ pub(super) fn printed(row: &Value) -> &str {
     assert_eq!(row["status"], "completed", "{row}");
     let text = row["result"]["stdout"]
         .as_str()
-        .or_else(|| row["result"]["output"].as_str());
+        .or_else(|| row["result"]["output"]["content"].as_str());
     text.unwrap_or_else(|| panic!("no text in {row}")).trim_end()
 }

@@ -4,6 +4,8 @@ pub(crate) mod agent;
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
 pub(crate) mod at_work;
+#[cfg(target_os = "linux")]
+pub(crate) mod bad_disk;
 pub(crate) mod clis;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
