@@ -102,20 +102,6 @@ async fn an_outage_is_waited_out_and_jobs_are_done_soon_after() {
 }
 
 #[tokio::test]
-async fn a_refused_session_is_a_final_error_at_start_and_a_state_later() {
-    let host = Host::new().await;
-    let daemon = host.start_ready(&[]).await;
-    host.revoke().await;
-    let status = daemon.reaches("unauthenticated").await;
-    assert!(status.reason.unwrap_or_default().contains("gateway pair"));
-    assert_eq!(daemon.stop().await.exit_code, Some(0));
-    let exit = host.start(&[]).ended().await;
-    assert_eq!(exit.exit_code, Some(1));
-    let last = std::fs::read_to_string(host.paths().last_exit()).unwrap();
-    assert!(last.contains("gateway pair"), "{last}");
-}
-
-#[tokio::test]
 async fn a_drain_lets_jobs_end_and_keeps_the_heartbeat() {
     let host = Host::new().await;
     let daemon = host.start_ready(&[("PANORAMA_GATEWAY_CONCURRENCY", "1")]).await;

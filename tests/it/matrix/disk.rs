@@ -4,7 +4,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use futures_util::future::join_all;
-use gateway::control_plane::auth::Lives;
 use gateway::domain::secret::Secret;
 use gateway::process::env::ChildEnv;
 use gateway::process::spawn::spawn;
@@ -16,30 +15,12 @@ use tokio_util::sync::CancellationToken;
 use crate::matrix::scene::{Scene, printed};
 use crate::matrix::twins::{INGRESSES, Ingress, Work};
 use crate::support::bad_disk::{BadDisk, Blow};
-use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
 use crate::support::state_dir::{home, run_child_on, session};
 
 const FULL: Blow = Blow::Error("ENOSPC");
 /// Every call that changes what a file of ours holds, or its name.
 const CHANGES: &str = "write,fchmod,fsync,renameat,?unlinkat";
-/// Tokens are replaced four seconds after they were made.
-const SHORT: Lives = Lives {
-    access_seconds: 6,
-    leeway_seconds: 30,
-    reuse_seconds: 10,
-};
-
-async fn scene_with_short_tokens(ingress: Ingress) -> Scene {
-    Scene::of(Host::whose_tokens_live(SHORT).await, ingress).await
-}
-
-/// The refresh token that lies on disk.
-fn stored(host: &Host) -> String {
-    let session = SessionStore::new(&host.paths()).load().unwrap().unwrap();
-    session.refresh_token.expose().to_owned()
-}
-
 /// One job of each kind.
 async fn jobs(scene: &Scene, script: &str) -> Vec<String> {
     join_all([Work::Shell, Work::Agent].map(|work| scene.work(work, script))).await
@@ -76,17 +57,17 @@ async fn refuses_to_store(scene: &Scene) {
 #[tokio::test]
 async fn s1_a_rotated_token_that_a_full_disk_refuses_leaves_the_old_file() {
     for ingress in INGRESSES {
-        let scene = scene_with_short_tokens(ingress).await;
+        let scene = Scene::with_short_tokens(ingress).await;
         let disk = BadDisk::new("renameat", FULL).at("gateway.json");
         let waiting = jobs(&scene, "until [ -e $here/go ]; do sleep 0.1; done; echo did it").await;
         let daemon = scene.begin_on(&disk);
         refuses_to_store(&scene).await;
-        assert_eq!(stored(&scene.host), scene.host.paired.refresh);
+        assert_eq!(scene.stored_token(), scene.host.paired.refresh);
         std::fs::create_dir(scene.path("go")).unwrap();
         all_done(&scene, &waiting).await;
         daemon.crash().await;
         works_again(&scene).await;
-        assert_ne!(stored(&scene.host), scene.host.paired.refresh);
+        assert_ne!(scene.stored_token(), scene.host.paired.refresh);
     }
 }
 
@@ -94,11 +75,11 @@ async fn s1_a_rotated_token_that_a_full_disk_refuses_leaves_the_old_file() {
 async fn s2_killed_while_a_token_is_stored_it_starts_again() {
     for name in ["gateway.json.previous", "gateway.json"] {
         for ingress in INGRESSES {
-            let scene = scene_with_short_tokens(ingress).await;
+            let scene = Scene::with_short_tokens(ingress).await;
             let disk = BadDisk::new("renameat", Blow::Kill).at(name);
             let daemon = scene.begin_on(&disk);
             assert_eq!(daemon.ended().await.exit_code, None, "killed");
-            assert_eq!(stored(&scene.host), scene.host.paired.refresh);
+            assert_eq!(scene.stored_token(), scene.host.paired.refresh);
             works_again(&scene).await;
         }
     }
@@ -205,7 +186,7 @@ async fn s6_under_a_umask_of_zero_everything_is_still_the_owners() {
 }
 
 mod nightly {
-    use super::{BadDisk, FULL, refuses_to_store, scene_with_short_tokens, stored, work};
+    use super::{BadDisk, FULL, Scene, refuses_to_store, work};
     use crate::matrix::twins::INGRESSES;
     use crate::support::eventually::within;
     use std::time::Duration;
@@ -216,14 +197,14 @@ mod nightly {
     #[tokio::test]
     async fn s3_a_disk_that_has_room_again_gets_the_token_that_it_refused() {
         for ingress in INGRESSES {
-            let scene = scene_with_short_tokens(ingress).await;
+            let scene = Scene::with_short_tokens(ingress).await;
             // No other write than that of a token begins with this file.
             let disk = BadDisk::new("renameat", FULL).at("gateway.json.previous").first(1);
             let daemon = scene.begin_on(&disk);
             refuses_to_store(&scene).await;
-            assert_eq!(stored(&scene.host), scene.host.paired.refresh);
+            assert_eq!(scene.stored_token(), scene.host.paired.refresh);
             within(AGAIN_WITHIN, "the token to be stored", || async {
-                (stored(&scene.host) != scene.host.paired.refresh).then_some(())
+                (scene.stored_token() != scene.host.paired.refresh).then_some(())
             })
             .await;
             work(&scene).await;

@@ -4,5 +4,8 @@
 
 #[cfg(target_os = "linux")]
 mod disk;
+mod login;
 mod scene;
 mod twins;
+
+pub(crate) use login::child as refresh;

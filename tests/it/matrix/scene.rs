@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use gateway::control_plane::auth::Lives;
+use gateway::state::session::SessionStore;
 use serde_json::Value;
 
 use crate::matrix::twins::{Ingress, Work};
@@ -27,6 +29,15 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) async fn new(ingress: Ingress) -> Self {
         Self::of(Host::new().await, ingress).await
+    }
+
+    /// The same with tokens that are replaced four seconds after they were made.
+    pub(super) async fn with_short_tokens(ingress: Ingress) -> Self {
+        let lives = Lives {
+            access_seconds: 6,
+            ..Lives::default()
+        };
+        Self::of(Host::whose_tokens_live(lives).await, ingress).await
     }
 
     /// The same with a host of one's own.
@@ -72,6 +83,12 @@ impl Scene {
     #[cfg(target_os = "linux")]
     pub(super) fn begin_on(&self, disk: &BadDisk) -> Daemon {
         self.host.start_on(disk, &self.settings())
+    }
+
+    /// The refresh token that lies on disk.
+    pub(super) fn stored_token(&self) -> String {
+        let session = SessionStore::new(&self.host.paths()).load().unwrap().unwrap();
+        session.refresh_token.expose().to_owned()
     }
 
     /// What the daemon has logged.

@@ -122,6 +122,7 @@ fn child_process() {
         task if task == "claim_for_ever" || task.starts_with("fill_the_journal") => {
             crate::journal_faults::child(task, &paths);
         }
+        task if task.starts_with("refresh ") => crate::matrix::refresh(task, &paths),
         counter => {
             let store = SessionStore::new(&paths);
             for _ in 0..25 {
