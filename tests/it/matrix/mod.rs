@@ -3,6 +3,8 @@
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
 #[cfg(target_os = "linux")]
+mod clock;
+#[cfg(target_os = "linux")]
 mod disk;
 mod login;
 mod scene;

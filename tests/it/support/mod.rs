@@ -14,6 +14,8 @@ pub(crate) mod fake_model;
 pub(crate) mod fault_proxy;
 pub(crate) mod handler;
 pub(crate) mod home;
+#[cfg(target_os = "linux")]
+pub(crate) mod odd_clock;
 pub(crate) mod older;
 pub(crate) mod plane;
 pub(crate) mod postgres;
