@@ -309,29 +309,6 @@ async fn a_timeout_ends_what_has_left_the_group() {
 }
 
 #[tokio::test]
-async fn a_retry_runs_although_the_dead_row_still_looks_alive() {
-    let (host, proxy) = Host::recorded().await;
-    let daemon = host.start_ready(&[]).await;
-    let payload = json!({"resource_id": host.resource, "command": "sleep 600"});
-    let key = json!({"idempotency_key": "once"});
-    let dead = host.submit("shell_exec", payload, key.clone()).await;
-    host.reaches(&dead, &["running"]).await;
-    daemon.crash().await;
-    proxy.refuse_results(true);
-    let daemon = host.start_ready(&[]).await;
-    let payload = json!({"resource_id": host.resource, "command": "echo again"});
-    let retry = host.submit("shell_exec", payload, key).await;
-    eventually("both ends to wait", || async {
-        (daemon.status().await?.unreported_results == 2).then_some(())
-    })
-    .await;
-    proxy.refuse_results(false);
-    assert_eq!(host.done(&retry).await["result"]["stdout"], "again\n");
-    assert_eq!(host.done(&dead).await["status"], "failed");
-    assert_eq!(daemon.stop().await.exit_code, Some(0));
-}
-
-#[tokio::test]
 async fn a_daemon_whose_state_directory_was_deleted_ends() {
     let host = Host::new().await;
     let daemon = host.start_ready(&[]).await;

@@ -7,6 +7,7 @@ mod clock;
 #[cfg(target_os = "linux")]
 mod disk;
 mod login;
+mod restart;
 mod scene;
 mod twins;
 
