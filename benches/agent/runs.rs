@@ -1,6 +1,7 @@
 //! What a run costs beyond the CLI's own time: through the runner alone, and through everything.
 
 use std::fs;
+use std::future::ready;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use gateway::domain::run::RunEvent;
 use gateway::job::agent::retry::Retry;
 use gateway::job::agent::{Agents, CommandLine, Limits, Observer, Turn};
 use gateway::process::env::ChildEnv;
+use gateway::process::hold::{Registrar, Unregistered};
 use gateway::process::identity::ProcessIdentity;
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
@@ -168,9 +171,14 @@ async fn flood(stack: &mut Stack, operator: &mut Operator) -> Figure {
 
 struct Deaf;
 
+impl Registrar for Deaf {
+    fn register(&mut self, _: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(ready(Ok(())))
+    }
+}
+
 impl Observer for Deaf {
     fn planned(&mut self, _: &CommandLine) {}
-    fn started(&mut self, _: ProcessIdentity) {}
     fn event(&mut self, _: RunEvent) {}
 }
 

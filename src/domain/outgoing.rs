@@ -64,7 +64,7 @@ impl Outgoing {
     }
 
     /// Captured bytes. Keys are text, so they are looked for in what is text.
-    fn bytes(&self, bytes: &mut Vec<u8>) {
+    pub fn bytes(&self, bytes: &mut Vec<u8>) {
         if let Some(clean) = self.needles.bytes(bytes) {
             *bytes = clean;
         }

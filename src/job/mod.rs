@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod entry;
 mod facts;
 pub mod handler;
 mod idempotency;

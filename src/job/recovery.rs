@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::backend::{BackendError, Jobs};
 use crate::domain::clock;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Ingress, JobKind, JobOutcome, Timeline};
+use crate::domain::job::{Ingress, JobKind, JobOutcome, RawField, Timeline};
 use crate::job::audit::Audit;
 use crate::job::report::{Finished, Mail};
 use crate::job::worker::Worker;
@@ -37,6 +37,26 @@ pub fn interrupted(job_type: &str) -> JobOutcome {
     JobOutcome::failed(INTERRUPTED, [("interrupted", Value::Bool(true))]).ending_run_of(&JobKind::from_wire(job_type))
 }
 
+/// The same, with the fields in which the journal may hold what the job had said.
+fn cut_off(job_type: &str) -> JobOutcome {
+    let mut outcome = interrupted(job_type);
+    let fields = said_in(&JobKind::from_wire(job_type)).iter().map(|key| RawField {
+        key: (*key).to_owned(),
+        bytes: Vec::new(),
+    });
+    outcome.result_mut().raw.extend(fields);
+    outcome
+}
+
+/// Raw fields that a job of this type is written down in while it runs, by number.
+const fn said_in(kind: &JobKind) -> &'static [&'static str] {
+    match kind {
+        JobKind::ShellExec => &["stdout", "stderr"],
+        JobKind::ModelRun | JobKind::SubagentRun => &["partial_output"],
+        JobKind::Diagnostic | JobKind::ShellSession | JobKind::SubagentCancel | JobKind::Unsupported(_) => &[],
+    }
+}
+
 /// Ends what the journal calls unfinished and hands every unreported result to the reporter.
 ///
 /// # Errors
@@ -54,7 +74,9 @@ pub async fn from_journal(
     end_survivors(recovered.interrupted.iter().map(|job| &job.entry.job_id)).await;
     for job in recovered.interrupted {
         let id = job.entry.job_id;
+        let mut timeline = job.entry.timeline;
         if let Some(record) = job.process {
+            timeline.started_at = Some(record.at);
             let process = ProcessIdentity {
                 pid: record.pid,
                 pgid: record.pgid,
@@ -64,11 +86,8 @@ pub async fn from_journal(
             stop_leftover(&id, process);
         }
         audit.interrupted(id.as_str(), &job.entry.job_type, job.entry.requested_via.as_deref());
-        let mut timeline = job.entry.timeline;
         timeline.finished_at = Some(clock::now());
-        journal
-            .finished(&id, &interrupted(&job.entry.job_type), &timeline)
-            .await?;
+        journal.cut_off(&id, &cut_off(&job.entry.job_type), &timeline).await?;
         resend(id, reports).await;
     }
     for id in recovered.unreported {

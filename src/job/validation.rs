@@ -1,7 +1,9 @@
 //! Whether a provider answers: one small question to its default model, as a job would ask it.
 
+use std::future::ready;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -10,6 +12,7 @@ use crate::domain::run::{FailureKind, RunEvent};
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{Agents, CommandLine, How, Limits, Observer, Turn, environment};
 use crate::process::env::ChildEnv;
+use crate::process::hold::{Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
@@ -107,8 +110,13 @@ fn question() -> RunRequest {
 /// Only the end matters.
 struct Unheard;
 
+impl Registrar for Unheard {
+    fn register(&mut self, _process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(ready(Ok(())))
+    }
+}
+
 impl Observer for Unheard {
     fn planned(&mut self, _command: &CommandLine) {}
-    fn started(&mut self, _process: ProcessIdentity) {}
     fn event(&mut self, _event: RunEvent) {}
 }

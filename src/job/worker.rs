@@ -16,13 +16,13 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Job, JobOutcome, Timeline};
+use crate::job::entry::Entry;
 use crate::job::facts::{self, Fetched};
 use crate::job::handler::{self, Context, JobLife};
 use crate::job::idempotency;
 use crate::job::queue::Waiting;
 use crate::job::report::{Finished, Mail};
-use crate::process::identity::ProcessIdentity;
-use crate::state::journal::{ClaimedEntry, Journal, JournalError, ProcessIdentityRecord};
+use crate::state::journal::{ClaimedEntry, Journal, JournalError};
 use crate::wire::job_row;
 
 /// What came of a job.
@@ -204,46 +204,25 @@ impl Worker {
         if life.stop.is_cancelled() {
             return life.cancelled().ending_run_of(&job.kind);
         }
-        self.run_handler(job, &life, timeline).await
+        self.run_handler(job, life, timeline).await
     }
 
-    /// Runs the handler and writes down which process it started, while it runs.
-    async fn run_handler(&self, job: &Job, life: &JobLife, timeline: &mut Timeline) -> JobOutcome {
-        let mut process = life.process();
-        let mut handler = std::pin::pin!(AssertUnwindSafe(handler::run(job, &self.cx, life)).catch_unwind());
-        let noted = async {
-            if process.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-            let started = *process.borrow_and_update();
-            self.note_process(&job.id, started, timeline).await;
-        };
-        let ended = tokio::select! {
-            biased;
-            () = noted => handler.await,
-            outcome = &mut handler => outcome,
-        };
+    async fn run_handler(&self, job: &Job, life: JobLife, timeline: &mut Timeline) -> JobOutcome {
+        let life = life.with_entry(Entry::of(
+            self.journal.clone(),
+            job.id.clone(),
+            self.cx.outgoing.clone(),
+        ));
+        let ended = AssertUnwindSafe(handler::run(job, &self.cx, &life))
+            .catch_unwind()
+            .await;
+        timeline.started_at = life.entry.started_at();
         timeline.details = life.take_notes();
         ended.unwrap_or_else(|panic| {
             let text = panic_text(panic.as_ref());
             tracing::error!(job = %job.id, text, "Gateway job processing failed");
             handler::broken(job, text).ending_run_of(&job.kind)
         })
-    }
-
-    async fn note_process(&self, id: &JobId, process: Option<ProcessIdentity>, timeline: &mut Timeline) {
-        let Some(process) = process else { return };
-        let at = clock::now();
-        timeline.started_at = Some(at);
-        let record = ProcessIdentityRecord {
-            pid: process.pid,
-            start_ticks: process.start_ticks.unwrap_or_default(),
-            pgid: process.pgid,
-            at,
-        };
-        if let Err(error) = self.journal.started(id, record).await {
-            warn!(job = %id, %error, "Failed to note the job's process in the journal");
-        }
     }
 
     /// The one door through which the end of a job leaves for journal and control plane.

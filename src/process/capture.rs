@@ -29,6 +29,22 @@ pub(super) trait Take {
     fn take(&mut self, bytes: &[u8]);
 }
 
+/// Hears a stream, in pieces as they come. It is called in the middle of reading and may not wait.
+pub type Hearer<'a> = &'a (dyn Fn(&[u8]) + Sync);
+
+/// A stream that somebody hears while it is kept.
+pub(super) struct Overheard<'a, T> {
+    pub(super) hearer: Hearer<'a>,
+    pub(super) kept: T,
+}
+
+impl<T: Take> Take for Overheard<'_, T> {
+    fn take(&mut self, bytes: &[u8]) {
+        (self.hearer)(bytes);
+        self.kept.take(bytes);
+    }
+}
+
 /// Reads until end of file. An error is the end too: a pipe that cannot be read says nothing more.
 pub(super) async fn read_all(mut pipe: impl AsyncRead + Unpin, into: &mut impl Take) {
     let mut buffer = vec![0; READ_BYTES];
@@ -38,7 +54,7 @@ pub(super) async fn read_all(mut pipe: impl AsyncRead + Unpin, into: &mut impl T
 }
 
 /// Keeps the first bytes of a stream and counts the rest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Collector {
     kept: Vec<u8>,
     limit: usize,
@@ -89,15 +105,17 @@ impl Take for Collector {
 }
 
 /// Keeps the first and the last bytes of a stream, half of the limit each, and counts what was between.
-#[derive(Debug)]
-pub(super) struct Ends {
+#[derive(Debug, Clone)]
+pub struct Ends {
     first: Collector,
     last: VecDeque<u8>,
     limit: usize,
 }
 
 impl Ends {
-    pub(super) const fn new(limit: usize) -> Self {
+    /// Nothing yet; `limit` bytes at most.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
         let last = limit / 2;
         Self {
             first: Collector::new(limit - last),
@@ -106,7 +124,14 @@ impl Ends {
         }
     }
 
-    pub(super) fn finish(mut self) -> Captured {
+    /// Hears more of it.
+    pub fn hear(&mut self, bytes: &[u8]) {
+        self.take(bytes);
+    }
+
+    /// What was kept, with a line about what was left out.
+    #[must_use]
+    pub fn finish(mut self) -> Captured {
         let total = self.first.dropped.saturating_add(self.first.kept.len() as u64);
         let truncated = self.first.dropped > self.last.len() as u64;
         let (mut bytes, mut last) = (self.first.kept, &*self.last.make_contiguous());

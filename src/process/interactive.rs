@@ -11,11 +11,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
-use crate::process::failure::{self, SpawnError};
+use crate::process::failure;
 use crate::process::fence::Fence;
 use crate::process::group;
+use crate::process::hold::{Held, Registrar};
 use crate::process::identity::ProcessIdentity;
-use crate::process::spawn::{Group, command, pid_of, without_inheritance};
+use crate::process::spawn::{Group, NotSpawned, command, pid_of};
 use crate::process::spec::Spec;
 
 /// Columns and rows of a terminal.
@@ -80,22 +81,30 @@ pub enum Output {
     Terminal(OwnedReadPty),
 }
 
-/// Starts the process. Its stdin, timeout and output limit are not the spec's business here.
+/// Starts the process of a job, once `registrar` has written it down. Its stdin, timeout and output limit are not the
+/// spec's business here.
 ///
 /// # Errors
-/// [`SpawnError`] when it never ran.
-pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Streams), SpawnError> {
+/// [`NotSpawned`] when it never ran.
+pub async fn spawn_interactive(
+    spec: &Spec,
+    link: Link,
+    registrar: &mut dyn Registrar,
+) -> Result<(Interactive, Streams), NotSpawned> {
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
     fence.admit(&mut command);
-    let started = match link {
-        Link::Pipes => on_pipes(command),
-        Link::Terminal(size) => on_terminal(command, size),
-    };
-    let (child, pid, streams) = started
-        .and_then(|(child, streams)| pid_of(child.id()).map(|pid| (child, pid, streams)))
-        .map_err(|error| failure::explain(spec, error))?;
+    let explain = |error| failure::explain(spec, error);
+    let held = match link {
+        Link::Pipes => Held::fork(command, on_pipes).await,
+        Link::Terminal(size) => Held::fork(command, move |command| on_terminal(command, size)).await,
+    }
+    .map_err(explain)?;
+    fence.holds(held.identity());
+    registrar.register(held.identity()).await?;
+    let (child, streams) = held.exec().await.map_err(explain)?;
+    let pid = pid_of(child.id()).map_err(explain)?;
     let identity = ProcessIdentity::of_leader(pid);
     fence.holds(identity);
     let interactive = Interactive {
@@ -109,15 +118,13 @@ pub fn spawn_interactive(spec: &Spec, link: Link) -> Result<(Interactive, Stream
     Ok((interactive, streams))
 }
 
-fn on_pipes(command: std::process::Command) -> io::Result<(tokio::process::Child, Streams)> {
-    let mut command = tokio::process::Command::from(command);
+fn on_pipes(mut command: tokio::process::Command) -> io::Result<(tokio::process::Child, Streams)> {
     command
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = without_inheritance(|| command.spawn())?;
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
     let pipe = || io::Error::from(Errno::EPIPE);
     let streams = Streams {
         input: Input::Pipe(child.stdin.take().ok_or_else(pipe)?),
@@ -128,14 +135,12 @@ fn on_pipes(command: std::process::Command) -> io::Result<(tokio::process::Child
 }
 
 /// The child leads a session, and so a process group, and its terminal controls it.
-fn on_terminal(command: std::process::Command, size: Size) -> io::Result<(tokio::process::Child, Streams)> {
-    let mut command = tokio::process::Command::from(command);
-    command.kill_on_drop(true);
+fn on_terminal(command: tokio::process::Command, size: Size) -> io::Result<(tokio::process::Child, Streams)> {
     let (terminal, far_end) = pty_process::open().map_err(plain)?;
     terminal
         .resize(pty_process::Size::new(size.rows, size.columns))
         .map_err(plain)?;
-    let child = without_inheritance(|| pty_process::Command::from(command).spawn(far_end)).map_err(plain)?;
+    let child = pty_process::Command::from(command).spawn(far_end).map_err(plain)?;
     let (read, write) = terminal.into_split();
     let streams = Streams {
         input: Input::Terminal(write),

@@ -6,7 +6,7 @@
 use memchr::memchr;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::capture::{Ends, Take};
+use crate::process::capture::{Ends, Hearer, Overheard, Take};
 use crate::process::exit::Exit;
 use crate::process::spawn::Child;
 
@@ -23,9 +23,6 @@ pub trait Lines: Send {
     /// A line was too long and is gone; this was its length.
     fn overlong(&mut self, length: u64);
 }
-
-/// Hears what comes on stderr, in pieces as they come.
-pub type Aside<'a> = &'a (dyn Fn(&[u8]) + Sync);
 
 /// How lines are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +50,11 @@ impl Child {
         stop: CancellationToken,
         reading: Reading,
         lines: &mut dyn Lines,
-        aside: Aside<'_>,
+        heard: Hearer<'_>,
     ) -> Exit {
         self.widen_stdout();
         let mut stderr = Overheard {
-            aside,
+            hearer: heard,
             kept: Ends::new(self.limit()),
         };
         let mut stdout = Splitter {
@@ -70,18 +67,6 @@ impl Child {
         let end = self.end(&stop, &mut stdout, &mut stderr).await;
         let (stdout, stderr) = (stdout.finish(), stderr.kept.finish());
         end.with(stdout.finish(), stderr)
-    }
-}
-
-struct Overheard<'a> {
-    aside: Aside<'a>,
-    kept: Ends,
-}
-
-impl Take for Overheard<'_> {
-    fn take(&mut self, bytes: &[u8]) {
-        (self.aside)(bytes);
-        self.kept.take(bytes);
     }
 }
 

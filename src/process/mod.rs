@@ -6,8 +6,10 @@
 //! child that is dropped unawaited takes its group with it. What carries a job's mark is held in a cgroup of that job
 //! as well, where cgroups are to be had: nothing leaves that, whatever it does to its group or environment.
 //!
+//! A process of a job begins only after its [`hold::Registrar`] has written it down.
+//!
 //! Plain tokio commands do most of this (`process_group(0)` keeps the cheap `posix_spawn` path, which only a child
-//! that joins a cgroup gives up); a wrapper crate would wait for the whole group, which is exactly what a finished
+//! of a job gives up); a wrapper crate would wait for the whole group, which is exactly what a finished
 //! command must not do here.
 
 pub mod capture;
@@ -20,6 +22,7 @@ pub mod failure;
 mod fence;
 mod group;
 pub mod guardian;
+pub mod hold;
 pub mod identity;
 pub mod interactive;
 pub mod lines;

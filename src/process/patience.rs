@@ -6,7 +6,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::process::failure::SpawnError;
-use crate::process::spawn::{Child, spawn};
+use crate::process::hold::{Registrar, Unregistered};
+use crate::process::spawn::{Child, NotSpawned, spawn_registered};
 use crate::process::spec::Spec;
 
 /// Pause before another attempt.
@@ -19,25 +20,33 @@ pub enum Unstarted {
     Stopped,
     /// It never will.
     Failed(SpawnError),
+    /// It could not be written down.
+    Unregistered(Unregistered),
 }
 
-/// Starts the process; a shortage is given `patience` to pass.
+/// Starts a process of a job; a shortage is given `patience` to pass.
 ///
 /// # Errors
 /// [`Unstarted`].
-pub async fn spawn_patiently(spec: &Spec, patience: Duration, stop: &CancellationToken) -> Result<Child, Unstarted> {
+pub async fn spawn_patiently(
+    spec: &Spec,
+    patience: Duration,
+    stop: &CancellationToken,
+    registrar: &mut dyn Registrar,
+) -> Result<Child, Unstarted> {
     let began = Instant::now();
     let mut waiting = false;
     loop {
-        match spawn(spec.clone()) {
+        match spawn_registered(spec.clone(), registrar).await {
             Ok(child) => return Ok(child),
-            Err(error) if error.is_shortage() && began.elapsed() < patience => {
+            Err(NotSpawned::Unregistered(why)) => return Err(Unstarted::Unregistered(why)),
+            Err(NotSpawned::Failed(error)) if error.is_shortage() && began.elapsed() < patience => {
                 if !waiting {
                     tracing::warn!(%error, "cannot start a command now, trying again");
                 }
                 waiting = true;
             }
-            Err(error) => return Err(Unstarted::Failed(error)),
+            Err(NotSpawned::Failed(error)) => return Err(Unstarted::Failed(error)),
         }
         tokio::select! {
             () = stop.cancelled() => return Err(Unstarted::Stopped),

@@ -18,12 +18,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::limits::PIPE_GRACE;
-use crate::process::capture::{Captured, Collector, Take, read_all};
+use crate::process::capture::{Captured, Collector, Hearer, Overheard, Take, read_all};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
 use crate::process::fence::Fence;
 use crate::process::group;
+use crate::process::hold::{Held, Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::process::spec::{Spec, Stdin};
 use crate::process::sys;
@@ -48,12 +49,46 @@ pub struct Child {
     grace: Duration,
 }
 
-/// Starts the process.
+/// Starts a process of our own, such as a question to an agent CLI; one of a job is written down first:
+/// [`spawn_registered`].
 ///
 /// # Errors
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
-    failure::check(&spec)?;
+    let (command, fence) = prepare(&spec)?;
+    let started = without_inheritance(|| owned(command).spawn());
+    let child = started.map_err(|error| failure::explain(&spec, error))?;
+    Child::of(child, fence, spec)
+}
+
+/// Starts a process of a job, once `registrar` has written it down.
+///
+/// # Errors
+/// [`NotSpawned`] when it never ran.
+pub async fn spawn_registered(spec: Spec, registrar: &mut dyn Registrar) -> Result<Child, NotSpawned> {
+    let (command, fence) = prepare(&spec)?;
+    let explain = |error| failure::explain(&spec, error);
+    let held = Held::fork(command, |mut command| command.spawn())
+        .await
+        .map_err(explain)?;
+    fence.holds(held.identity());
+    registrar.register(held.identity()).await?;
+    let child = held.exec().await.map_err(explain)?;
+    Ok(Child::of(child, fence, spec)?)
+}
+
+/// A process of a job that never ran.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum NotSpawned {
+    /// The system refused it.
+    Failed(#[from] SpawnError),
+    /// It could not be written down.
+    Unregistered(#[from] Unregistered),
+}
+
+fn prepare(spec: &Spec) -> Result<(Command, Fence), SpawnError> {
+    failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
     command
@@ -65,26 +100,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     fence.admit(&mut command);
-    let mut command = tokio::process::Command::from(command);
-    command.kill_on_drop(true);
-    let started = without_inheritance(|| command.spawn());
-    let spawned = Instant::now();
-    let (child, pid) = started
-        .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
-        .map_err(|error| failure::explain(&spec, error))?;
-    let identity = ProcessIdentity::of_leader(pid);
-    fence.holds(identity);
-    Ok(Child {
-        group: Group::of(pid),
-        fence,
-        child,
-        identity,
-        stdin: spec.stdin,
-        limit: spec.limit_per_stream,
-        spawned,
-        deadline: spec.timeout.and_then(|timeout| spawned.checked_add(timeout)),
-        grace: spec.grace,
-    })
+    Ok((command, fence))
 }
 
 /// A command with exactly this environment that starts with fresh signal dispositions.
@@ -93,6 +109,13 @@ pub(super) fn command<A: AsRef<OsStr>>(program: &Path, args: &[A], env: &ChildEn
     let mut command = Command::new(program);
     command.args(args).env_clear().envs(env.iter()).current_dir(cwd);
     sys::signals::reset_dispositions(&mut command);
+    command
+}
+
+/// A command whose child ends with the value that stands for it.
+pub(super) fn owned(command: Command) -> tokio::process::Command {
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
     command
 }
 
@@ -112,6 +135,24 @@ pub(super) fn pid_of(id: Option<u32>) -> std::io::Result<Pid> {
 }
 
 impl Child {
+    fn of(child: tokio::process::Child, fence: Fence, spec: Spec) -> Result<Self, SpawnError> {
+        let spawned = Instant::now();
+        let pid = pid_of(child.id()).map_err(|error| failure::explain(&spec, error))?;
+        let identity = ProcessIdentity::of_leader(pid);
+        fence.holds(identity);
+        Ok(Self {
+            group: Group::of(pid),
+            fence,
+            child,
+            identity,
+            stdin: spec.stdin,
+            limit: spec.limit_per_stream,
+            spawned,
+            deadline: spec.timeout.and_then(|timeout| spawned.checked_add(timeout)),
+            grace: spec.grace,
+        })
+    }
+
     /// Which process it is.
     #[must_use]
     pub const fn identity(&self) -> ProcessIdentity {
@@ -121,9 +162,18 @@ impl Child {
     /// Awaits the end: its own, its deadline's or `stop`'s. The latter two end the whole group, and the job's cgroup,
     /// before this returns; an own end leaves background work alone.
     pub async fn wait(self, stop: CancellationToken) -> Exit {
-        let (mut stdout, mut stderr) = (Collector::new(self.limit), Collector::new(self.limit));
+        self.wait_heard(stop, [&|_| (), &|_| ()]).await
+    }
+
+    /// As [`Child::wait`]; stdout and stderr are heard as they come.
+    pub async fn wait_heard(self, stop: CancellationToken, [out, err]: [Hearer<'_>; 2]) -> Exit {
+        let heard = |hearer| Overheard {
+            hearer,
+            kept: Collector::new(self.limit),
+        };
+        let (mut stdout, mut stderr) = (heard(out), heard(err));
         let end = self.end(&stop, &mut stdout, &mut stderr).await;
-        end.with(stdout.finish(), stderr.finish())
+        end.with(stdout.kept.finish(), stderr.kept.finish())
     }
 
     /// Bytes kept of each output stream.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::run::{FailureKind, RunFailure};
 use crate::provider::ProviderId;
 use crate::provider::flags;
 use crate::wire::heartbeat::{HealthStatus, ProviderCapability, ProviderHealth, ProviderSupports};
@@ -34,6 +35,19 @@ impl Features {
     #[must_use]
     pub fn has(&self, flag: &str) -> bool {
         self.flags.get(flag).copied().unwrap_or(false)
+    }
+
+    /// Why a run cannot start that needs what this CLI is not known to have; `lacking` says what, of one that told.
+    #[must_use]
+    pub fn lack(&self, label: &str, lacking: String) -> RunFailure {
+        if self.words.is_empty() {
+            let why = format!(
+                "{label} did not say what it can do, so this run cannot be kept within its bounds: its --help failed or \
+                 took too long, as it does on a busy host; try again in a minute, `gateway providers` says what it knows"
+            );
+            return RunFailure::new(FailureKind::Crash, why);
+        }
+        RunFailure::new(FailureKind::Request, lacking)
     }
 
     /// Why this CLI cannot be let do everything, if it cannot.

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::process_list::any_runs_at_all;
+use crate::support::registrar::Anybody;
 
 /// Two forks, a session of its own, no environment, no ear for the polite signal; its pid goes to the file `$0`.
 const HIDDEN: &str = r#"
@@ -132,7 +133,9 @@ async fn nobody_hides_from_the_end_of_a_shell() {
     let size = Size { columns: 80, rows: 24 };
     for link in [Link::Pipes, Link::Terminal(size)] {
         let job = Job::new();
-        let (mut shell, _streams) = spawn_interactive(&job.spec(&format!("{HIDDEN}; sleep 300")), link).unwrap();
+        let (mut shell, _streams) = spawn_interactive(&job.spec(&format!("{HIDDEN}; sleep 300")), link, &mut Anybody)
+            .await
+            .unwrap();
         let pid = job.hidden().await;
         shell.end().await.expect("it ends");
         gone_if_held(pid, &job);

@@ -48,6 +48,15 @@ pub(crate) fn timeline() -> Timeline {
     Timeline::received(Ingress::Push, at)
 }
 
+fn process() -> ProcessIdentityRecord {
+    ProcessIdentityRecord {
+        pid: 4_194_303,
+        start_ticks: u64::from(u32::MAX) * 9,
+        pgid: 77,
+        at: timeline().received_at,
+    }
+}
+
 pub(crate) fn claim(id: &JobId) -> ClaimedEntry {
     ClaimedEntry {
         job_id: id.clone(),
@@ -97,12 +106,7 @@ async fn a_job_passes_through_every_state_and_a_restart_between_each() {
     let (_home, paths) = home();
     let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
     let (id, entry) = (job(1), claim(&job(1)));
-    let identity = ProcessIdentityRecord {
-        pid: 4_194_303,
-        start_ticks: u64::from(u32::MAX) * 9,
-        pgid: 77,
-        at: timeline().received_at,
-    };
+    let identity = process();
 
     let running = Running::open(&dir).await;
     assert_eq!(names(&running.journal).await, (vec![], vec![]));
@@ -138,6 +142,57 @@ async fn a_job_passes_through_every_state_and_a_restart_between_each() {
             ..Counts::default()
         }
     );
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_job_waits_for_the_disk_twice() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let (id, journal) = (job(1), &running.journal);
+    journal.claimed(&claim(&id)).await.unwrap();
+    assert_eq!(journal.counts().await.unwrap().synced, 0);
+    journal.started(&id, process()).await.unwrap();
+    journal.said(&id, 0, b"so far".to_vec()).await.unwrap();
+    journal
+        .finished(&id, &outcome(noise(300_001)), &timeline())
+        .await
+        .unwrap();
+    journal.reported(&id).await.unwrap();
+    assert_eq!(journal.counts().await.unwrap().synced, 2);
+    running.close().await;
+}
+
+#[tokio::test]
+async fn what_a_job_said_is_there_when_it_is_cut_off_and_only_then() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    let journal = &running.journal;
+    for name in 1..=2 {
+        journal.claimed(&claim(&job(name))).await.unwrap();
+        journal.said(&job(name), 0, b"first".to_vec()).await.unwrap();
+        journal.said(&job(name), 0, b"first and second".to_vec()).await.unwrap();
+        journal.said(&job(name), 1, b"aside".to_vec()).await.unwrap();
+    }
+    let whole = outcome(noise(10));
+    journal.finished(&job(1), &whole, &timeline()).await.unwrap();
+    running.close().await;
+
+    let running = Running::open(&dir).await;
+    let raw = ["stdout", "stderr"].map(|key| RawField {
+        key: key.to_owned(),
+        bytes: Vec::new(),
+    });
+    let mut ended = JobOutcome::failed("cut off", []);
+    ended.result_mut().raw.extend(raw);
+    running.journal.cut_off(&job(2), &ended, &timeline()).await.unwrap();
+    let (kept, _) = running.journal.outcome(&job(1)).await.unwrap().unwrap();
+    assert_eq!(kept, whole);
+    let (kept, _) = running.journal.outcome(&job(2)).await.unwrap().unwrap();
+    let said = kept.result().raw.iter().map(|raw| raw.bytes.as_slice());
+    assert_eq!(said.collect::<Vec<_>>(), [b"first and second".as_slice(), b"aside"]);
     running.close().await;
 }
 
@@ -330,7 +385,7 @@ async fn old_confirmed_entries_go_and_the_file_shrinks() {
         running: 1,
         unreported: 1,
         reported: 1,
-        set_aside: 0,
+        ..Counts::default()
     };
     assert_eq!(counts, expected);
     let (kept, _) = running.journal.outcome(&job(3)).await.unwrap().unwrap();

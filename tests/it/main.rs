@@ -37,6 +37,8 @@ mod daemon_load;
 mod daemon_secrets;
 mod daemon_wire;
 mod fake_model;
+#[cfg(target_os = "linux")]
+mod held;
 mod journal;
 mod journal_faults;
 mod journey_agents;

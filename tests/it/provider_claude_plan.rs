@@ -152,6 +152,13 @@ fn each_missing_flag_that_restricts_is_a_refusal() {
         assert_eq!(failure.kind, FailureKind::Request);
         assert!(failure.message.contains(flag), "{}", failure.message);
     }
+    let failure = planned(&forbidding, "").unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Crash);
+    assert!(
+        failure.message.contains("did not say what it can do"),
+        "{}",
+        failure.message
+    );
 }
 
 #[test]

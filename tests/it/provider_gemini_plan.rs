@@ -110,7 +110,10 @@ fn the_recorded_help_leads_to_the_same_plans() {
 fn a_gemini_that_cannot_be_restricted_is_not_started() {
     for access in [Access::Answer, Access::Restricted] {
         let asked = RunRequest { access, ..request("x") };
-        for help in ["", OLD_HELP, "--approval-mode"] {
+        let (kind, message) = refused(&asked, "");
+        assert_eq!(kind, FailureKind::Crash);
+        assert!(message.contains("did not say what it can do"), "{message}");
+        for help in [OLD_HELP, "--approval-mode"] {
             let (kind, message) = refused(&asked, help);
             assert_eq!(kind, FailureKind::Request);
             assert!(message.contains("(0.61.0) has no --approval-mode plan"), "{message}");
@@ -123,7 +126,7 @@ fn a_gemini_that_cannot_be_restricted_is_not_started() {
         access: Access::Full,
         ..request("x")
     };
-    assert!(refused(&full, "").1.contains("no --yolo flag"));
+    assert!(refused(&full, "--model").1.contains("no --yolo flag"));
 }
 
 /// Trap 8: the prompt travels on stdin, which is then closed, and is no option and no command there.

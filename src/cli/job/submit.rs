@@ -1,9 +1,8 @@
 //! `gateway job submit`.
 
-use std::time::Duration;
-
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};

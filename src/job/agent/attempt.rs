@@ -101,14 +101,17 @@ impl Start<'_> {
         let (format, output_file) = (plan.format, plan.output_file.clone());
         let spec = self.spec(plan, &command, env);
         let patience = self.deadline.saturating_duration_since(Instant::now());
-        match spawn_patiently(&spec, patience, self.stop).await {
+        match spawn_patiently(&spec, patience, self.stop, observer).await {
             Err(Unstarted::Stopped) => Attempt::without_process(How::Cancelled, cancelled()),
             Err(Unstarted::Failed(error)) => {
                 let failure = RunFailure::new(FailureKind::Crash, error.to_string());
                 Attempt::without_process(How::NotStarted, failure)
             }
+            Err(Unstarted::Unregistered(why)) => {
+                let failure = RunFailure::new(FailureKind::Crash, why.to_string());
+                Attempt::without_process(How::Refused, failure)
+            }
             Ok(child) => {
-                observer.started(child.identity());
                 let mut reader = self
                     .driver
                     .transcript(self.turn.provider, self.request, self.cli(), format);

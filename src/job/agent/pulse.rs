@@ -156,6 +156,7 @@ mod tests {
         pulse.beat();
         assert_eq!(pulse.silence().await, 5 * SECOND);
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_model_that_refuses_brings_the_end_nearer_until_something_is_said() {
         let began = Instant::now();

@@ -10,16 +10,13 @@ use crate::job::agent::attempt::cancelled;
 use crate::job::agent::retry::Reason;
 use crate::process::capture::Captured;
 use crate::process::exit::Exit;
-use crate::process::identity::ProcessIdentity;
+use crate::process::hold::Registrar;
 use crate::provider::plan::Format;
 
 /// Is told what happens while it happens. Called between two reads of the agent's output, so it may not wait.
-pub trait Observer: Send {
+pub trait Observer: Registrar {
     /// An attempt is about to start.
     fn planned(&mut self, command: &CommandLine);
-
-    /// Its process runs.
-    fn started(&mut self, process: ProcessIdentity);
 
     /// Something happened.
     fn event(&mut self, event: RunEvent);

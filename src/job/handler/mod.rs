@@ -14,6 +14,7 @@ mod time_limit;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +25,11 @@ use crate::domain::job::{Job, JobKind, JobOutcome};
 use crate::domain::outgoing::Outgoing;
 use crate::job::agent::Agents;
 use crate::job::audit::Audit;
+use crate::job::entry::Entry;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
 use crate::process::env::ChildEnv;
+use crate::process::hold::{Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::Providers;
 use crate::provider::home::Homes;
@@ -136,6 +139,8 @@ pub struct JobLife {
     pub stop: CancellationToken,
     /// Fetched beside the claim, for job types that need machine control.
     pub control: Option<Arc<ControlFacts>>,
+    /// What is written down of it while it runs.
+    pub entry: Entry,
     why: Arc<OnceLock<StopReason>>,
     process: watch::Sender<Option<ProcessIdentity>>,
     notes: Arc<Mutex<Map<String, Value>>>,
@@ -146,6 +151,7 @@ impl Default for JobLife {
         Self {
             stop: CancellationToken::new(),
             control: None,
+            entry: Entry::default(),
             why: Arc::default(),
             process: watch::Sender::new(None),
             notes: Arc::default(),
@@ -161,9 +167,20 @@ impl JobLife {
         self
     }
 
-    /// Says which process does the work, before it has done anything.
-    pub fn on_started(&self, process: ProcessIdentity) {
+    /// The same life, written down there.
+    #[must_use]
+    pub fn with_entry(mut self, entry: Entry) -> Self {
+        self.entry = entry;
+        self
+    }
+
+    /// Says which process is about to do the work. Written down when this returns.
+    ///
+    /// # Errors
+    /// [`Unregistered`]; it must not begin.
+    pub async fn begins(&self, process: ProcessIdentity) -> Result<(), Unregistered> {
         self.process.send_replace(Some(process));
+        self.entry.started(process).await
     }
 
     /// The process that does the work, as soon as there is one.
@@ -206,6 +223,12 @@ impl JobLife {
             .stop_reason()
             .map_or_else(|| StopReason::Cancelled.text(), StopReason::text);
         JobOutcome::cancelled(text, [("cancelled", Value::Bool(true))])
+    }
+}
+
+impl Registrar for &JobLife {
+    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(self.begins(process))
     }
 }
 

@@ -69,7 +69,7 @@ fn restricted(request: &RunRequest, features: &Features) -> Result<Permissions, 
         .find(|(flag, _)| !features.has(flag));
     if let Some((_, option)) = missing {
         let why = format!("Claude cannot be restricted: its help does not offer {option}. Update Claude Code");
-        return refusal(FailureKind::Request, why);
+        return Err(features.lack("Claude", why));
     }
     let mut tools: Vec<_> = request.tools.allowed.iter().map(|tool| canonical(tool)).collect();
     if tools.is_empty() && request.access == Access::Restricted {

@@ -106,18 +106,16 @@ impl<'a> Draft<'a> {
             self.push(["--sandbox", mode]);
         } else {
             let why = format!("the installed Codex has no --sandbox flag to run with {mode} access; update it");
-            return refusal(FailureKind::Request, why);
+            return Err(self.cli.features.lack(LABEL, why));
         }
         if self.request.access == Access::Answer && !self.configurable {
-            return refusal(
-                FailureKind::Request,
-                "the installed Codex has no -c flag to take its tools away; update it",
-            );
+            let why = "the installed Codex has no -c flag to take its tools away; update it";
+            return Err(self.cli.features.lack(LABEL, why.to_owned()));
         }
         if !full && !self.request.extras.withheld.is_empty() && !self.current {
             let why = "the installed Codex is not known to keep the owner's MCP servers away from a restricted run; \
                        update it";
-            return refusal(FailureKind::Request, why);
+            return Err(self.cli.features.lack(LABEL, why.to_owned()));
         }
         Ok(())
     }

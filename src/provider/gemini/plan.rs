@@ -103,10 +103,8 @@ impl Draft<'_> {
 
     fn too_old<T>(&self, lacking: &str) -> Result<T, RunFailure> {
         let version = self.cli.version.unwrap_or("of no known version");
-        refusal(
-            FailureKind::Request,
-            format!("the installed Gemini CLI ({version}) has no {lacking}; update it"),
-        )
+        let lacking = format!("the installed Gemini CLI ({version}) has no {lacking}; update it");
+        Err(self.cli.features.lack("Gemini", lacking))
     }
 
     /// The owner's own policies stay in force beside an admin policy; `--policy` would replace them, which only a run

@@ -55,8 +55,19 @@ pub(crate) struct Found {
     pub(crate) lost: bool,
     /// Whether the prompt, which comes back as the first message, was seen.
     pub(crate) echoed: bool,
+    pub(crate) last_line: LastLine,
     /// Names of the tools whose answer is awaited.
     open: BTreeMap<String, String>,
+}
+
+/// How the newest line came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum LastLine {
+    /// As a whole.
+    #[default]
+    Whole,
+    /// As the beginning of one.
+    Torn,
 }
 
 /// A line of stdout.
@@ -272,7 +283,12 @@ impl Transcript for Reader {
         match self.format {
             Format::Text | Format::Json => self.whole.line(line),
             Format::JsonLines => {
-                if let Ok(line) = lean::read::<Line<'_>>(line) {
+                let read = lean::read::<Line<'_>>(line);
+                self.found.last_line = match &read {
+                    Err(_) if line.starts_with(b"{") => LastLine::Torn,
+                    Err(_) | Ok(_) => LastLine::Whole,
+                };
+                if let Ok(line) = read {
                     self.found.event(line, events);
                 }
             }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::domain::run::{FailureKind, RunFailure};
-use crate::provider::gemini::transcript::Found;
+use crate::provider::gemini::transcript::{Found, LastLine};
 use crate::provider::transcript::Ended;
 use crate::provider::trouble;
 
@@ -57,14 +57,10 @@ fn nothing_said(found: &Found) -> RunFailure {
         .and_then(|stats| stats.get("total_tokens"))
         .and_then(Value::as_u64);
     if tokens == Some(0) {
-        return unasked();
+        let why = "Gemini ended without asking its model; the prompt is probably too long for the model";
+        return RunFailure::new(FailureKind::Limit, why);
     }
     RunFailure::new(FailureKind::Answer, "Gemini ended without an answer")
-}
-
-fn unasked() -> RunFailure {
-    let why = "Gemini ended without asking its model; the prompt is probably too long for the model";
-    RunFailure::new(FailureKind::Limit, why)
 }
 
 fn failure(error: &str, facts: &Ended<'_>) -> RunFailure {
@@ -85,9 +81,11 @@ fn without_result(found: &Found, facts: &Ended<'_>) -> RunFailure {
     if let Some(signal) = facts.signal {
         return RunFailure::new(FailureKind::Crash, format!("Gemini was ended by signal {signal}"));
     }
-    if facts.exit_code == Some(0) && found.session.is_some() && !found.echoed {
-        // Not even the prompt came back whole: it is cut off where stdout is a pipe.
-        return unasked();
+    if facts.exit_code == Some(0) && found.last_line == LastLine::Torn {
+        // It ends without writing out what finds no room in its pipe, be it an answer or a prompt that comes back.
+        let why = "Gemini ended in the middle of a line: the prompt is too long for its model, or this host too busy \
+                   to read what it said in time; try again, or with a shorter prompt";
+        return RunFailure::new(FailureKind::Crash, why);
     }
     let stderr = String::from_utf8_lossy(facts.stderr);
     let error = found

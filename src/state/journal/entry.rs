@@ -67,6 +67,8 @@ pub struct Counts {
     pub reported: u64,
     /// Refused by the backend for good.
     pub set_aside: u64,
+    /// Commits of this run that waited for the disk.
+    pub synced: u64,
 }
 
 /// An outcome without its raw output, which lies in pieces beside it.

@@ -1,8 +1,10 @@
 //! The journal and outbox: every claimed job is on disk before it runs, every result before it is sent,
 //! and a result leaves only when the backend is known to have it.
 //!
-//! One SQLite file (WAL, synchronous FULL), one connection, one writer. Operations wait in a bounded
-//! queue; the writer takes all that wait into one transaction, so that many jobs share one sync.
+//! One SQLite file (WAL), one connection, one writer. Operations wait in a bounded queue; the writer takes all that
+//! wait into one transaction, so that many jobs share one sync. A job waits for the disk twice: before its process
+//! begins, and when it has ended. Everything else is safe from our own death at once, and from a power cut with the
+//! next commit that waits; a claim that a power cut takes away is found again in the rows of the control plane.
 
 mod entry;
 mod open;
@@ -127,12 +129,24 @@ enum Write {
     Finished {
         job: JobId,
         outcome: String,
-        raw_bytes: i64,
+        /// Bytes of raw output there must be; none where what there is will do.
+        raw_bytes: Option<i64>,
         timeline: String,
         at: i64,
     },
     Reported(JobId, i64),
     SetAside(JobId, String, i64),
+}
+
+impl Write {
+    /// Whether the commit has to wait for the disk.
+    const fn must_sync(&self) -> bool {
+        match self {
+            // Nothing has run yet: what stays of a claim is its row, which is settled after the next start.
+            Self::Claimed(_) | Self::DropOutput(_) | Self::Piece { .. } | Self::Reported(..) => false,
+            Self::Probe | Self::Started(..) | Self::Finished { .. } | Self::SetAside(..) => true,
+        }
+    }
 }
 
 /// Handle to the journal; clones share the one writer.
@@ -157,7 +171,8 @@ impl Journal {
         })
     }
 
-    /// A job was claimed. On disk when this returns: only then may it run.
+    /// A job was claimed. Written when this returns, and on disk with what follows: a process only begins after
+    /// [`Journal::started`].
     ///
     /// # Errors
     /// [`JournalError`]; the job must not run.
@@ -165,10 +180,10 @@ impl Journal {
         self.write(Write::Claimed(Box::new(entry.clone()))).await
     }
 
-    /// The job's process runs. On disk when this returns.
+    /// The job's process is about to begin. On disk when this returns, with the claim: only then may it run.
     ///
     /// # Errors
-    /// [`JournalError`].
+    /// [`JournalError`]; the process must not run.
     pub async fn started(&self, job: &JobId, process: ProcessIdentityRecord) -> Result<(), JournalError> {
         self.write(Write::Started(job.clone(), process)).await
     }
@@ -195,6 +210,25 @@ impl Journal {
                 self.send(Op::Write(piece, None)).await?;
             }
         }
+        self.end(job, outcome, Some(raw_bytes), timeline).await
+    }
+
+    /// The job was cut off: it ends with what [`Journal::said`] holds under the outcome's raw fields, whose own bytes
+    /// do not count. On disk when this returns.
+    ///
+    /// # Errors
+    /// [`JournalError`]; the end is not on disk.
+    pub async fn cut_off(&self, job: &JobId, outcome: &JobOutcome, timeline: &Timeline) -> Result<(), JournalError> {
+        self.end(job, outcome, None, timeline).await
+    }
+
+    async fn end(
+        &self,
+        job: &JobId,
+        outcome: &JobOutcome,
+        raw_bytes: Option<i64>,
+        timeline: &Timeline,
+    ) -> Result<(), JournalError> {
         self.write(Write::Finished {
             job: job.clone(),
             outcome: serde_json::to_string(&StoredOutcome::of(outcome))?,
@@ -203,6 +237,15 @@ impl Journal {
             at: clock::now().as_millisecond(),
         })
         .await
+    }
+
+    /// What a job that runs has said so far in its raw field of this number; it takes the place of what was there.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn said(&self, job: &JobId, field: i64, bytes: Vec<u8>) -> Result<(), JournalError> {
+        let (job, seq) = (job.clone(), 0);
+        self.write(Write::Piece { job, field, seq, bytes }).await
     }
 
     /// Whether the journal takes writes: a small one that leaves nothing behind.

@@ -112,7 +112,7 @@ async fn output(
     Ok(raw)
 }
 
-pub(super) async fn counts(connection: &mut SqliteConnection) -> Result<Counts, JournalError> {
+pub(super) async fn counts(connection: &mut SqliteConnection, synced: u64) -> Result<Counts, JournalError> {
     let (running, unreported, reported, set_aside): (i64, i64, i64, i64) = sqlx::query_as(schema::COUNTS)
         .fetch_one(connection)
         .await
@@ -122,5 +122,6 @@ pub(super) async fn counts(connection: &mut SqliteConnection) -> Result<Counts, 
         unreported: unreported.unsigned_abs(),
         reported: reported.unsigned_abs(),
         set_aside: set_aside.unsigned_abs(),
+        synced,
     })
 }

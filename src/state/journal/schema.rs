@@ -39,6 +39,9 @@ CREATE TABLE output (
 ) STRICT;
 ";
 
+/// Commits that a death of this program cannot undo, and commits that a power cut cannot undo either.
+pub(super) const SYNC: [&str; 2] = ["PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL"];
+
 /// A claim of an id that is here already starts it anew: the backend gave the row out again.
 pub(super) const CLAIMED: &str = "
 INSERT OR REPLACE INTO entries (job_id, team_id, gateway_id, job_type, requested_via, timeline)

@@ -25,6 +25,7 @@ pub struct JournalWriter {
     connection: SqliteConnection,
     waiting: mpsc::Receiver<Op>,
     group: Vec<(Write, Answer)>,
+    syncing: Syncing,
     next_prune: Instant,
 }
 
@@ -34,6 +35,7 @@ impl JournalWriter {
             connection,
             waiting,
             group: Vec::new(),
+            syncing: Syncing::default(),
             next_prune: Instant::now(),
         }
     }
@@ -84,7 +86,8 @@ impl JournalWriter {
             }
             Op::Counts(answer) => {
                 self.commit().await;
-                tell(answer, recovery::counts(&mut self.connection).await);
+                let counts = recovery::counts(&mut self.connection, self.syncing.commits).await;
+                tell(answer, counts);
             }
         }
     }
@@ -110,7 +113,7 @@ impl JournalWriter {
         if group.is_empty() {
             return;
         }
-        match write_all(&mut self.connection, &group).await {
+        match self.write_all(&group).await {
             Ok(()) => group.into_iter().for_each(|(_, answer)| answered(answer, Ok(()))),
             Err(_) if group.len() > 1 => self.commit_singly(group).await,
             Err(error) => group
@@ -123,9 +126,17 @@ impl JournalWriter {
 
     async fn commit_singly(&mut self, group: Vec<(Write, Answer)>) {
         for waiting in group {
-            let outcome = write_all(&mut self.connection, std::slice::from_ref(&waiting)).await;
+            let outcome = self.write_all(std::slice::from_ref(&waiting)).await;
             answered(waiting.1, outcome);
         }
+    }
+
+    async fn write_all(&mut self, writes: &[(Write, Answer)]) -> Result<(), JournalError> {
+        let must_sync = writes.iter().any(|(write, _)| write.must_sync());
+        self.syncing.set(&mut self.connection, must_sync).await?;
+        write_all(&mut self.connection, writes).await?;
+        self.syncing.commits += u64::from(must_sync);
+        Ok(())
     }
 
     /// Confirmed results leave free pages; with nothing else to do, they go back to the disk.
@@ -143,6 +154,32 @@ impl JournalWriter {
         if let Err(error) = prune(&mut self.connection).await {
             tracing::warn!(%error, "old journal entries could not be removed");
         }
+    }
+}
+
+/// Whether commits wait for the disk. Those that do take the ones before them along: there is one log.
+#[derive(Debug)]
+struct Syncing {
+    on: bool,
+    /// Commits that waited for the disk.
+    commits: u64,
+}
+
+impl Default for Syncing {
+    /// As a connection is opened.
+    fn default() -> Self {
+        Self { on: true, commits: 0 }
+    }
+}
+
+impl Syncing {
+    async fn set(&mut self, connection: &mut SqliteConnection, on: bool) -> Result<(), JournalError> {
+        if self.on != on {
+            let [lazy, synced] = schema::SYNC;
+            plain(connection, if on { synced } else { lazy }).await?;
+            self.on = on;
+        }
+        Ok(())
     }
 }
 
@@ -250,8 +287,17 @@ async fn finished(connection: &mut SqliteConnection, write: &Write) -> Result<()
     else {
         return Ok(());
     };
-    if *raw_bytes == 0 {
-        // Pieces of an attempt that a crash cut off.
+    if let Some(expected) = *raw_bytes {
+        holds_output(connection, job, expected).await?;
+    }
+    let query = sqlx::query(schema::FINISHED).bind(outcome).bind(timeline).bind(at);
+    changed_one(job, query.bind(job.as_str()).execute(connection).await)
+}
+
+/// The raw output is there whole, and nothing else is.
+async fn holds_output(connection: &mut SqliteConnection, job: &JobId, expected: i64) -> Result<(), JournalError> {
+    if expected == 0 {
+        // What was said while the job ran, or pieces of an attempt that a crash cut off.
         let query = sqlx::query(schema::DROP_OUTPUT).bind(job.as_str());
         query.execute(&mut *connection).await.map_err(classify)?;
     }
@@ -260,14 +306,10 @@ async fn finished(connection: &mut SqliteConnection, write: &Write) -> Result<()
         .fetch_one(&mut *connection)
         .await
         .map_err(classify)?;
-    if stored != *raw_bytes {
-        return Err(JournalError::Incomplete {
-            stored,
-            expected: *raw_bytes,
-        });
+    match stored == expected {
+        true => Ok(()),
+        false => Err(JournalError::Incomplete { stored, expected }),
     }
-    let query = sqlx::query(schema::FINISHED).bind(outcome).bind(timeline).bind(at);
-    changed_one(job, query.bind(job.as_str()).execute(connection).await)
 }
 
 fn changed_one(job: &JobId, done: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>) -> Result<(), JournalError> {

@@ -13,9 +13,10 @@ use crate::support::daemon::{Daemon, Host};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::stand_in::StandIns;
 
-/// The turn of an agent: it runs the script whose path is its prompt, and says what that printed.
-const TURN: &str = r#"said=$(sh "$prompt") || exit
-say 0 "$said""#;
+/// The turn of an agent: it runs the script whose path is its prompt, and says every line that it prints.
+const TURN: &str = r#"code="$prompt.code"
+{ sh "$prompt"; echo $? >"$code"; } | while IFS= read -r line; do say 0 "$line"; done
+[ "$(cat "$code")" = 0 ] || exit 1"#;
 
 /// Control plane, proxy, host and stand-in agents.
 pub(super) struct Scene {
@@ -118,6 +119,19 @@ impl Scene {
         self.programs.path(name)
     }
 
+    /// A file in the scene's own folder, for scripts to find.
+    pub(super) fn put(&self, name: &str, text: &str) {
+        self.programs.put(name, text);
+    }
+
+    /// Whether the text is in the daemon's journal; nobody else can open that while the daemon runs.
+    pub(super) fn journal_holds(&self, text: &str) -> bool {
+        let journal = self.host.paths().journal().display().to_string();
+        let files = [journal.clone(), format!("{journal}-wal")];
+        let holds = |bytes: Vec<u8>| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
+        files.iter().any(|file| std::fs::read(file).is_ok_and(holds))
+    }
+
     /// The ids of the jobs that ran, in the order in which they began, one entry per run.
     pub(super) fn effects(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("effects")).unwrap_or_default();
@@ -133,11 +147,12 @@ impl Scene {
     }
 }
 
-/// What a completed job printed, whichever work it was.
+/// The last line that a completed job printed, whichever work it was.
 pub(super) fn printed(row: &Value) -> &str {
     assert_eq!(row["status"], "completed", "{row}");
     let text = row["result"]["stdout"]
         .as_str()
-        .or_else(|| row["result"]["output"]["content"].as_str());
-    text.unwrap_or_else(|| panic!("no text in {row}")).trim_end()
+        .or_else(|| row.pointer("/result/output/content")?.as_str());
+    let text = text.unwrap_or_else(|| panic!("no text in {row}"));
+    text.lines().last().unwrap_or_default()
 }

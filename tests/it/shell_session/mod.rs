@@ -160,7 +160,10 @@ async fn a_session_is_opened_used_and_closed() {
 #[tokio::test]
 async fn a_shell_that_exits_is_read_to_its_end_and_can_be_closed() {
     let gateway = Gateway::new();
-    let id = gateway.open(json!({"shell_args": ["-c", "echo last; exit 7"]})).await;
+    let id = gateway
+        .open(json!({"shell_args": ["-c", "read go; echo last; exit 7"]}))
+        .await;
+    gateway.write(&id, "go").await;
     let ended = gateway.reaches(&id, "exited").await;
     assert_eq!((&ended["exit_code"], &ended["signal"]), (&json!(7), &json!(null)));
     assert_eq!(gateway.said(&id, "stdout").await, "last\n");
@@ -171,7 +174,8 @@ async fn a_shell_that_exits_is_read_to_its_end_and_can_be_closed() {
             .ends_with("Session exited with code 7")
     );
     assert_eq!(gateway.act("close", &id).await["status"], "closed");
-    let id = gateway.open(json!({"shell_args": ["-c", "kill -9 $$"]})).await;
+    let id = gateway.open(json!({"shell_args": ["-c", "read go; kill -9 $$"]})).await;
+    gateway.write(&id, "go").await;
     let ended = gateway.reaches(&id, "exited").await;
     assert_eq!((&ended["exit_code"], &ended["signal"]), (&json!(null), &json!(9)));
 }

@@ -220,6 +220,25 @@ impl Host {
         rows[0].clone()
     }
 
+    /// Every job in one of these states, without what it was asked to do.
+    pub(crate) async fn rows_in(&self, states: &[&str]) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let path = format!(
+                "/rest/v1/gateway_jobs?select=id,job_type,status,result,error&status=in.({})&order=id&limit=500&offset={}",
+                states.join(","),
+                all.len()
+            );
+            let (status, rows) = self.plane.get(&path, &self.operator).await;
+            assert_eq!(status, 200, "{rows}");
+            let rows = rows.as_array().unwrap();
+            if rows.is_empty() {
+                return all;
+            }
+            all.extend(rows.iter().cloned());
+        }
+    }
+
     /// The row once it is in one of these states.
     pub(crate) async fn reaches(&self, id: &str, states: &[&str]) -> Value {
         eventually(&format!("job {id} to be one of {states:?}"), || async {

@@ -3,14 +3,17 @@
 //! One JSON object a line: `text` says something, `tool` and `tool_result` use one, `answer`, `usage`, `cost`,
 //! `session` and `error` (a kind) with `message` make the end. Anything else is ignored.
 
+use std::future::ready;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
 use gateway::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, RunFailure};
 use gateway::job::agent::retry::Retry;
 use gateway::job::agent::{Agents, CommandLine, Limits, Observer, Turn};
 use gateway::process::env::ChildEnv;
+use gateway::process::hold::{Registrar, Unregistered};
 use gateway::process::identity::ProcessIdentity;
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
@@ -258,13 +261,16 @@ impl Heard {
     }
 }
 
+impl Registrar for Heard {
+    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+        self.started.push(process);
+        Box::pin(ready(Ok(())))
+    }
+}
+
 impl Observer for Heard {
     fn planned(&mut self, command: &CommandLine) {
         self.planned.push(command.clone());
-    }
-
-    fn started(&mut self, process: ProcessIdentity) {
-        self.started.push(process);
     }
 
     fn event(&mut self, event: RunEvent) {

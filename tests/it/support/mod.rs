@@ -22,6 +22,7 @@ pub(crate) mod postgres;
 pub(crate) mod process_list;
 pub(crate) mod prompts;
 pub(crate) mod recorder;
+pub(crate) mod registrar;
 pub(crate) mod replay;
 pub(crate) mod rows;
 pub(crate) mod sandbox;

@@ -1,8 +1,8 @@
 //! Who runs on this machine.
 
-#[cfg(target_os = "linux")]
-pub(crate) use system::any_runs_at_all;
 pub(crate) use system::{any_runs, with_variable};
+#[cfg(target_os = "linux")]
+pub(crate) use system::{any_runs_at_all, with_any_mark};
 
 #[cfg(not(target_os = "macos"))]
 mod system {
@@ -27,6 +27,23 @@ mod system {
     pub(crate) fn any_runs(word: &str, variable: &str) -> bool {
         let line = |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         with_variable(variable).into_iter().any(|pid| line(pid).contains(word))
+    }
+
+    /// Every process with a variable that begins like this (`NAME=`), and the rest of it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_any_mark(start: &str) -> Vec<(i32, String)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+                continue;
+            };
+            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let marks = environ
+                .split(|byte| *byte == 0)
+                .filter_map(|pair| pair.strip_prefix(start.as_bytes()));
+            found.extend(marks.map(|mark| (pid, String::from_utf8_lossy(mark).into_owned())));
+        }
+        found
     }
 
     /// Whether any process has `word` in its command line, whatever its environment.

@@ -4,6 +4,7 @@ mod debug;
 mod outcome;
 mod request;
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -17,8 +18,10 @@ use crate::domain::run::RunEvent;
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{CommandLine, How, Limits, Observer, Turn};
 use crate::job::audit;
+use crate::job::entry::Said;
 use crate::job::handler::agents::{ASIDE_PATIENCE, Root, equip, found, looked_at, verdict, withheld};
 use crate::job::handler::{Context, JobLife};
+use crate::process::hold::{Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
@@ -109,11 +112,14 @@ pub async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
 async fn answer(job: &Job, cx: &Context, life: &JobLife, asked: &Asked, turn: Turn) -> JobOutcome {
     let (planned, seen) = oneshot::channel();
     let run = async {
+        let said = Said::<1>::new(&life.entry);
         let mut watcher = Watcher {
             life,
+            said: &said,
             planned: Some(planned),
         };
-        cx.agents.run(&turn, &life.stop, &mut watcher).await
+        said.during(Box::pin(cx.agents.run(&turn, &life.stop, &mut watcher)))
+            .await
     };
     // The run does not wait for the control plane to hear of it.
     let aside = async {
@@ -191,7 +197,14 @@ impl Asked {
 /// Passes on which process runs, and how it was started.
 struct Watcher<'a> {
     life: &'a JobLife,
+    said: &'a Said<1>,
     planned: Option<oneshot::Sender<CommandLine>>,
+}
+
+impl Registrar for Watcher<'_> {
+    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(self.life.begins(process))
+    }
 }
 
 impl Observer for Watcher<'_> {
@@ -202,9 +215,7 @@ impl Observer for Watcher<'_> {
         }
     }
 
-    fn started(&mut self, process: ProcessIdentity) {
-        self.life.on_started(process);
+    fn event(&mut self, event: RunEvent) {
+        self.said.hear_agent(&event);
     }
-
-    fn event(&mut self, _event: RunEvent) {}
 }

@@ -15,10 +15,12 @@ use self::record::Record;
 use self::request::Request;
 use crate::domain::job::{Job, JobOutcome, JobResult};
 use crate::job::audit;
+use crate::job::entry::Said;
 use crate::job::handler::gate::Gate;
 use crate::job::handler::time_limit::TimeLimit;
 use crate::job::handler::{Context, JobLife, StopReason};
 use crate::job::policy::{self, Access};
+use crate::process::capture::Hearer;
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
 use crate::process::mark;
@@ -113,14 +115,16 @@ async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) ->
         .args(["-lc", &admitted.command])
         .timeout(admitted.limit.value);
     spec.cwd = PathBuf::from(WORKING_DIRECTORY);
-    match spawn_patiently(&spec, admitted.limit.value, &life.stop).await {
+    match spawn_patiently(&spec, admitted.limit.value, &life.stop, &mut &*life).await {
         Err(Unstarted::Stopped) => life.cancelled(),
+        Err(Unstarted::Unregistered(why)) => JobOutcome::failed(why.to_string(), []),
         Err(Unstarted::Failed(error)) => JobOutcome::Completed {
             result: Record::unstarted(&error, began.elapsed()).into_result(admitted),
         },
         Ok(child) => {
-            life.on_started(child.identity());
-            let exit = child.wait(life.stop.clone()).await;
+            let said = Said::<2>::new(&life.entry);
+            let hearers: [Hearer<'_>; 2] = [&|bytes| said.hear(0, bytes), &|bytes| said.hear(1, bytes)];
+            let exit = said.during(child.wait_heard(life.stop.clone(), hearers)).await;
             match exit.ending {
                 Ending::Exited => {}
                 // What has left the process group has to end as well.

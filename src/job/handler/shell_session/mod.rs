@@ -151,15 +151,21 @@ impl Call<'_> {
             identity: self.gate.identity,
             resource_id: resource_id.to_owned(),
             env: &self.cx.child_env,
+            life: self.life,
             secrets: self.cx.outgoing.needles(),
             mark: self.job.id.as_str(),
         };
-        let session = self.cx.sessions.open(&opening, owner).map_err(|error| match error {
-            OpenError::TooMany => {
-                JobOutcome::failed(error.to_string(), [("max_active_sessions", Value::from(MAX_RUNNING))])
-            }
-            OpenError::Taken | OpenError::NoId | OpenError::Spawn(_) => named(&error.to_string()),
-        })?;
+        let session = self
+            .cx
+            .sessions
+            .open(&opening, owner)
+            .await
+            .map_err(|error| match error {
+                OpenError::TooMany => {
+                    JobOutcome::failed(error.to_string(), [("max_active_sessions", Value::from(MAX_RUNNING))])
+                }
+                OpenError::Taken | OpenError::NoId | OpenError::Spawn(_) => named(&error.to_string()),
+            })?;
         let about = &session.about;
         let line = std::iter::once(&about.shell).chain(&about.shell_args);
         let line = line.map(String::as_str).collect::<Vec<_>>().join(" ");
@@ -170,7 +176,6 @@ impl Call<'_> {
             ("cwd", about.cwd.clone().into()),
         ];
         self.cx.audit.begins(self.job, what);
-        self.life.on_started(session.about.process);
         // A shell that cannot even begin has ended by now.
         tokio::task::yield_now().await;
         if self.life.stop.is_cancelled() {

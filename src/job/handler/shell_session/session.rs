@@ -21,7 +21,6 @@ use super::input::Keyboard;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::limits::PIPE_GRACE;
 use crate::job::handler::Identity;
-use crate::process::identity::ProcessIdentity;
 use crate::process::interactive::{Interactive, Output, Size};
 use crate::process::mark;
 
@@ -77,7 +76,6 @@ pub(super) struct About {
     pub(super) cwd: String,
     /// What every descendant carries in its environment.
     pub(super) mark: String,
-    pub(super) process: ProcessIdentity,
     /// How long it runs on when nobody asks about it.
     pub(super) idle: Duration,
     pub(super) created_at: Timestamp,

@@ -18,10 +18,10 @@ use super::request::Opening;
 use super::session::{About, Session, Status, Why};
 use crate::domain::clock;
 use crate::domain::needles::Needles;
-use crate::job::handler::Identity;
+use crate::job::handler::{Identity, JobLife};
 use crate::process::env::ChildEnv;
-use crate::process::failure::SpawnError;
 use crate::process::interactive::{Link, spawn_interactive};
+use crate::process::spawn::NotSpawned;
 use crate::process::spec::Spec;
 use crate::state::fs::OwnerDir;
 
@@ -43,7 +43,7 @@ pub(super) enum OpenError {
     #[error("Failed to allocate unique shell session ID")]
     NoId,
     #[error("Failed to open shell session: {0}")]
-    Spawn(#[from] SpawnError),
+    Spawn(#[from] NotSpawned),
 }
 
 /// For whom, and in which environment, a session is opened.
@@ -52,6 +52,8 @@ pub(super) struct Owner<'a> {
     pub(super) identity: &'a Identity,
     pub(super) resource_id: String,
     pub(super) env: &'a ChildEnv,
+    /// Writes down which process it is.
+    pub(super) life: &'a JobLife,
     /// What its output may not hold.
     pub(super) secrets: &'a Needles,
     /// The job's id: every descendant carries it.
@@ -65,6 +67,8 @@ pub struct Sessions(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     table: Mutex<HashMap<String, Arc<Session>>>,
+    /// Held while one is opened, so that neither the limit nor an id is passed by two.
+    opening: tokio::sync::Mutex<()>,
     tending: TaskTracker,
     ledger: Ledger,
 }
@@ -130,15 +134,12 @@ impl Sessions {
         }
     }
 
-    /// Starts a shell. One at a time, so that neither the limit nor an id is passed by two.
-    pub(super) fn open(&self, opening: &Opening, owner: Owner<'_>) -> Result<Arc<Session>, OpenError> {
-        let mut table = self.table();
-        if running(&table) >= MAX_RUNNING {
-            return Err(OpenError::TooMany);
-        }
-        let id = free_id(&table, opening.session_id.as_deref())?;
+    /// Starts a shell.
+    pub(super) async fn open(&self, opening: &Opening, owner: Owner<'_>) -> Result<Arc<Session>, OpenError> {
+        let _one_at_a_time = self.0.opening.lock().await;
+        let id = self.admit(opening)?;
         let spec = spec(opening, owner.env, owner.mark);
-        let (process, streams) = spawn_interactive(&spec, opening.link)?;
+        let (process, streams) = spawn_interactive(&spec, opening.link, &mut &*owner.life).await?;
         let gone = CancellationToken::new();
         let about = About {
             id: id.clone(),
@@ -148,7 +149,6 @@ impl Sessions {
             shell_args: opening.shell_args.clone(),
             cwd: spec.cwd.to_string_lossy().into_owned(),
             mark: owner.mark.to_owned(),
-            process: process.identity(),
             idle: opening.idle,
             created_at: clock::now(),
         };
@@ -163,8 +163,7 @@ impl Sessions {
             size,
             Events::without(owner.secrets),
         ));
-        table.insert(id, Arc::clone(&session));
-        drop(table);
+        self.table().insert(id, Arc::clone(&session));
         self.0.ledger.add(owner.mark);
         let (inner, tended) = (Arc::clone(&self.0), Arc::clone(&session));
         self.0.tending.spawn(async move {
@@ -173,6 +172,15 @@ impl Sessions {
             inner.ledger.remove(&mark);
         });
         Ok(session)
+    }
+
+    /// The id of one more.
+    fn admit(&self, opening: &Opening) -> Result<String, OpenError> {
+        let table = self.table();
+        if running(&table) >= MAX_RUNNING {
+            return Err(OpenError::TooMany);
+        }
+        free_id(&table, opening.session_id.as_deref())
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {

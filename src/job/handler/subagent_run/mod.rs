@@ -15,6 +15,7 @@ mod turn;
 
 use std::convert::Infallible;
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use self::events::Inlet;
@@ -26,10 +27,12 @@ use crate::domain::job::{Job, JobOutcome};
 use crate::domain::run::RunEvent;
 use crate::job::agent::{CommandLine, Observer, Report, Turn};
 use crate::job::audit;
+use crate::job::entry::Said;
 use crate::job::handler::active::RunStop;
 use crate::job::handler::agents::{found, verdict};
 use crate::job::handler::subagent_cancel::requested;
 use crate::job::handler::{Context, JobLife, StopReason};
+use crate::process::hold::{Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::health::Witness;
 
@@ -117,11 +120,16 @@ async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, sto
     inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
     let running = async {
         let cancels = inlet.clone();
-        let mut watch = Watch { inlet, life };
+        let said = Said::<1>::new(&life.entry);
+        let mut watch = Watch {
+            inlet,
+            life,
+            said: &said,
+        };
         let report = tokio::select! {
             biased;
             never = told_of_cancel(stop, cancels) => match never {},
-            report = cx.agents.run(turn, &stop.token, &mut watch) => report,
+            report = said.during(Box::pin(cx.agents.run(turn, &stop.token, &mut watch))) => report,
         };
         watch.inlet.finish();
         report
@@ -141,16 +149,20 @@ async fn told_of_cancel(stop: &RunStop, mut inlet: Inlet) -> Infallible {
 struct Watch<'a> {
     inlet: Inlet,
     life: &'a JobLife,
+    said: &'a Said<1>,
+}
+
+impl Registrar for Watch<'_> {
+    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(self.life.begins(process))
+    }
 }
 
 impl Observer for Watch<'_> {
     fn planned(&mut self, _command: &CommandLine) {}
 
-    fn started(&mut self, process: ProcessIdentity) {
-        self.life.on_started(process);
-    }
-
     fn event(&mut self, event: RunEvent) {
+        self.said.hear_agent(&event);
         self.inlet.push(&event);
     }
 }

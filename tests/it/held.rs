@@ -1,0 +1,195 @@
+//! A process of a job begins only once it is written down.
+
+use std::future::{pending, ready};
+use std::path::{Path, PathBuf};
+use std::process::id;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use gateway::process::env::ChildEnv;
+use gateway::process::hold::{Registrar, Unregistered};
+use gateway::process::identity::{ProcessIdentity, alive};
+use gateway::process::interactive::{Link, Size, spawn_interactive};
+use gateway::process::mark;
+use gateway::process::spawn::{Child, NotSpawned, spawn_registered};
+use gateway::process::spec::Spec;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::eventually::eventually;
+use crate::support::registrar::Anybody;
+
+/// What a process would leave that begins.
+struct Job {
+    home: TempDir,
+    env: ChildEnv,
+}
+
+impl Job {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let env = ChildEnv::exactly([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]);
+        let env = env.with(mark::NAME, home.path().file_name().unwrap());
+        Self { home, env }
+    }
+
+    fn spec(&self) -> Spec {
+        let args = [Path::new("-c"), Path::new("echo begun >$0; echo said"), &self.trace()];
+        Spec::new("/bin/sh", self.env.clone()).args(args)
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.home.path().join("trace")
+    }
+
+    fn has_begun(&self) -> bool {
+        self.trace().exists()
+    }
+}
+
+/// Looks at a process before it begins.
+struct Witness<'a> {
+    job: &'a Job,
+    seen: Option<ProcessIdentity>,
+    word: Word,
+}
+
+/// What the witness says.
+enum Word {
+    Go,
+    No,
+    Nothing,
+}
+
+impl<'a> Witness<'a> {
+    const fn of(job: &'a Job, word: Word) -> Self {
+        Self { job, seen: None, word }
+    }
+}
+
+impl Registrar for Witness<'_> {
+    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+        assert!(alive(process.pid, process.start_ticks) && process.pid != id());
+        assert!(!self.job.has_begun());
+        self.seen = Some(process);
+        match self.word {
+            Word::Go => ready(Ok(())).boxed(),
+            Word::No => ready(Err(Unregistered("no".to_owned()))).boxed(),
+            Word::Nothing => pending().boxed(),
+        }
+    }
+}
+
+async fn said(child: Child) -> Vec<u8> {
+    child.wait(CancellationToken::new()).await.stdout.bytes
+}
+
+#[tokio::test]
+async fn a_process_is_known_before_it_begins_and_stays_the_same() {
+    let job = Job::new();
+    let mut witness = Witness::of(&job, Word::Go);
+    let child = spawn_registered(job.spec(), &mut witness).await.unwrap();
+    assert_eq!(witness.seen, Some(child.identity()));
+    assert_eq!(said(child).await, b"said\n");
+    assert!(job.has_begun());
+}
+
+#[tokio::test]
+async fn a_shell_is_known_before_it_begins() {
+    for link in [Link::Pipes, Link::Terminal(Size { columns: 80, rows: 24 })] {
+        let job = Job::new();
+        let mut witness = Witness::of(&job, Word::Go);
+        let (mut shell, _streams) = spawn_interactive(&job.spec(), link, &mut witness).await.unwrap();
+        assert_eq!(witness.seen.map(|seen| seen.pid), Some(shell.identity().pid));
+        shell.wait().await.unwrap();
+        assert!(job.has_begun(), "{link:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_never_begins() {
+    let job = Job::new();
+    let mut witness = Witness::of(&job, Word::No);
+    let refused = spawn_registered(job.spec(), &mut witness).await.unwrap_err();
+    assert!(matches!(refused, NotSpawned::Unregistered(_)), "{refused}");
+    never_began(&job, &witness).await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_never_begins() {
+    let job = Job::new();
+    let mut witness = Witness::of(&job, Word::Nothing);
+    let mut spawning = Box::pin(spawn_registered(job.spec(), &mut witness));
+    eventually("the process", || {
+        let polled = spawning.as_mut().now_or_never();
+        assert!(polled.is_none());
+        ready((!forks().is_empty()).then_some(()))
+    })
+    .await;
+    drop(spawning);
+    never_began(&job, &witness).await;
+}
+
+async fn never_began(job: &Job, witness: &Witness<'_>) {
+    let seen = witness.seen.unwrap();
+    eventually("the end of the held process", || {
+        ready((!alive(seen.pid, seen.start_ticks)).then_some(()))
+    })
+    .await;
+    assert!(!job.has_begun());
+}
+
+/// Children of this process.
+fn forks() -> Vec<u32> {
+    let tasks = format!("/proc/{}/task", id());
+    let tasks = std::fs::read_dir(tasks).unwrap().flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    children
+        .flat_map(|line| {
+            line.split_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn many_are_held_at_once_and_each_goes_its_own_way() {
+    let jobs: Vec<Job> = std::iter::repeat_with(Job::new).take(20).collect();
+    let spawning = jobs.iter().enumerate().map(|(at, job)| async move {
+        let word = if at % 2 == 0 { Word::Go } else { Word::No };
+        let mut witness = Witness::of(job, word);
+        match spawn_registered(job.spec(), &mut witness).await {
+            Ok(child) => assert_eq!(said(child).await, b"said\n"),
+            Err(_) => never_began(job, &witness).await,
+        }
+        assert_eq!(job.has_begun(), at % 2 == 0);
+    });
+    futures_util::future::join_all(spawning).await;
+}
+
+#[tokio::test]
+async fn a_held_process_that_is_killed_is_an_end_like_any_other() {
+    struct Killer;
+    impl Registrar for Killer {
+        fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+            kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL).unwrap();
+            ready(Ok(())).boxed()
+        }
+    }
+    let job = Job::new();
+    let child = spawn_registered(job.spec(), &mut Killer).await.unwrap();
+    let exit = child.wait(CancellationToken::new()).await;
+    assert_eq!(exit.signal, Some(9));
+    assert!(!job.has_begun());
+}
+
+#[tokio::test]
+async fn why_a_program_cannot_run_is_told_as_ever() {
+    let job = Job::new();
+    let spec = Spec::new("/nowhere/program", job.env.clone());
+    let refused = spawn_registered(spec, &mut Anybody).await.unwrap_err();
+    assert_eq!(refused.to_string(), "spawn /nowhere/program ENOENT");
+}
