@@ -40,7 +40,6 @@ mod fake_model;
 #[cfg(target_os = "linux")]
 mod held;
 mod journal;
-mod journal_faults;
 mod journey_agents;
 mod journey_answers;
 mod journey_cancel;

@@ -8,6 +8,11 @@ mod clock;
 mod crash;
 #[cfg(target_os = "linux")]
 mod disk;
+mod journal;
+#[cfg(target_os = "linux")]
+mod journal_calls;
+#[cfg(target_os = "linux")]
+mod journal_host;
 #[cfg(target_os = "linux")]
 mod kill_loop;
 mod login;
@@ -15,4 +20,5 @@ mod restart;
 mod scene;
 mod twins;
 
+pub(crate) use journal::child as keep_a_journal;
 pub(crate) use login::child as refresh;

@@ -119,10 +119,8 @@ fn child_process() {
             drop(rotated);
         }
         "fill_the_log" => crate::log_file::child(&paths),
-        task if task == "claim_for_ever" || task.starts_with("fill_the_journal") => {
-            crate::journal_faults::child(task, &paths);
-        }
         task if task.starts_with("refresh ") => crate::matrix::refresh(task, &paths),
+        task if task.starts_with("journal ") => crate::matrix::keep_a_journal(task, &paths),
         counter => {
             let store = SessionStore::new(&paths);
             for _ in 0..25 {
