@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::support::home::Home;
 
 /// A paired home whose control plane and daemon are stopped.
-fn paired() -> Home {
+pub(crate) fn paired() -> Home {
     let home = Home::new();
     home.gateway(&["up", "--detach"]).ok();
     home
 }
 
-fn pid(home: &Home) -> Value {
+pub(crate) fn pid(home: &Home) -> Value {
     home.gateway(&["status", "--json"]).ok().json()["pid"].clone()
 }
 
@@ -110,20 +110,6 @@ fn a_start_during_an_outage_runs_and_waits() {
     let status = home.gateway(&["status", "--json"]).ok().json();
     assert_eq!(status["running"], true);
     assert_ne!(status["state"], "ready");
-}
-
-#[test]
-fn a_revoked_session_is_told_with_the_way_back() {
-    let home = paired();
-    let gateway = home.gateway(&["status", "--json"]).ok().json()["gateway_id"].clone();
-    home.gateway(&["stop"]).ok();
-    home.gateway(&["control-plane", "gateway", "remove", gateway.as_str().unwrap()])
-        .ok();
-    let plane = home.serve_again();
-    let done = home.gateway(&["start"]).exits(1);
-    assert!(done.stderr.contains("gateway pair CODE"), "{done:?}");
-    assert!(pid(&home).is_null(), "{done:?}");
-    drop(plane);
 }
 
 #[test]

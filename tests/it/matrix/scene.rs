@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use gateway::control_plane::auth::Lives;
+use gateway::state::session::SessionStore;
 use serde_json::Value;
 
 use crate::matrix::twins::{Ingress, Work};
+#[cfg(target_os = "linux")]
+use crate::support::bad_disk::BadDisk;
 use crate::support::daemon::{Daemon, Host};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::stand_in::StandIns;
@@ -25,9 +29,22 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new(ingress: Ingress) -> Self {
+        Self::of(Host::new().await, ingress).await
+    }
+
+    /// The same with tokens that are replaced four seconds after they were made.
+    pub(super) async fn with_short_tokens(ingress: Ingress) -> Self {
+        let lives = Lives {
+            access_seconds: 6,
+            ..Lives::default()
+        };
+        Self::of(Host::whose_tokens_live(lives).await, ingress).await
+    }
+
+    /// The same with a host of one's own.
+    pub(super) async fn of(mut host: Host, ingress: Ingress) -> Self {
         let programs = StandIns::new();
         let codex = programs.codex(TURN);
-        let mut host = Host::new().await;
         let proxy = FaultProxy::before(host.plane.address).await;
         host.url = proxy.url();
         host.write_session();
@@ -49,13 +66,35 @@ impl Scene {
 
     /// A daemon, whatever becomes of it.
     pub(super) fn begin(&self) -> Daemon {
+        self.host.start(&self.settings())
+    }
+
+    /// What a daemon of the scene is started with.
+    pub(super) fn settings(&self) -> Vec<(&str, &str)> {
         let mut settings = vec![
             ("PANORAMA_CODEX_CLI", self.codex.as_str()),
             ("PANORAMA_CLAUDE_CLI", "/nowhere/claude"),
             ("PANORAMA_GEMINI_CLI", "/nowhere/gemini"),
         ];
         settings.extend(self.ingress.setting());
-        self.host.start(&settings)
+        settings
+    }
+
+    /// A daemon whose disk fails, whatever becomes of it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn begin_on(&self, disk: &BadDisk) -> Daemon {
+        self.host.start_on(disk, &self.settings())
+    }
+
+    /// The refresh token that lies on disk.
+    pub(super) fn stored_token(&self) -> String {
+        let session = SessionStore::new(&self.host.paths()).load().unwrap().unwrap();
+        session.refresh_token.expose().to_owned()
+    }
+
+    /// What the daemon has logged.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.host.paths().log_file).unwrap_or_default()
     }
 
     /// A job that leaves its id in [`Scene::effects`] and then does what the script says; `$here` is a folder of the
