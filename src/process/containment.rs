@@ -37,14 +37,14 @@ impl Method {
 
 /// How well one job was held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holding {
+pub struct Held {
     /// What held it.
     pub by: Method,
     /// Processes that were to end and did not.
     pub survivors: usize,
 }
 
-impl Holding {
+impl Held {
     /// For the job's row.
     #[must_use]
     pub fn members(self) -> Map<String, Value> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::process::capture::Captured;
-use crate::process::containment::{Holding, Method};
+use crate::process::containment::{Held, Method};
 use crate::process::mark::Swept;
 
 /// Why it ended.
@@ -63,8 +63,8 @@ impl Exit {
 
     /// How well it was held, with what the sweep after it found.
     #[must_use]
-    pub fn held(&self, swept: &Swept) -> Holding {
-        Holding {
+    pub fn held(&self, swept: &Swept) -> Held {
+        Held {
             by: self.held_by,
             survivors: swept.survivors.len(),
         }

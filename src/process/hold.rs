@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::Command;
 
 use futures_util::future::BoxFuture;
+use nix::errno::Errno;
 use nix::unistd::{Pid, write};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
@@ -29,16 +30,16 @@ pub trait Registrar: Send {
 pub struct Unregistered(pub String);
 
 /// A child that has not become what it is to be; `T` is that child. Dropped, it never does.
-pub(super) struct Held<T> {
+pub(super) struct Fork<T> {
     pid: Pid,
     leave: OwnedFd,
     // The thread that spawns waits for the end of the exec, and so do we, elsewhere.
     spawning: JoinHandle<io::Result<T>>,
 }
 
-impl<T: Send + 'static> Held<T> {
+impl<T: Send + 'static> Fork<T> {
     /// Forks, by `spawn`. Hooks that the command has already run first.
-    pub(super) async fn fork(
+    pub(super) async fn of(
         mut command: Command,
         spawn: impl FnOnce(tokio::process::Command) -> io::Result<T> + Send + 'static,
     ) -> io::Result<Self> {
@@ -62,8 +63,11 @@ impl<T: Send + 'static> Held<T> {
 
     /// Lets it go on, and waits until it is what it is to be.
     pub(super) async fn exec(self) -> io::Result<T> {
-        write(&self.leave, &[1])?;
-        drop(self.leave);
+        match write(&self.leave, &[1]) {
+            // One that was killed meanwhile ends like any other.
+            Ok(_) | Err(Errno::EPIPE) => drop(self.leave),
+            Err(error) => return Err(error.into()),
+        }
         self.spawning.await.map_err(io::Error::other)?
     }
 }

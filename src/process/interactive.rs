@@ -15,7 +15,7 @@ use crate::process::containment::Method;
 use crate::process::failure;
 use crate::process::fence::Fence;
 use crate::process::group;
-use crate::process::hold::{Held, Registrar};
+use crate::process::hold::{Fork, Registrar};
 use crate::process::identity::ProcessIdentity;
 use crate::process::spawn::{Group, NotSpawned, command, pid_of};
 use crate::process::spec::Spec;
@@ -99,17 +99,17 @@ pub async fn spawn_interactive(
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
     let held_by = fence.admit(&mut command);
     let explain = |error| failure::explain(spec, error);
-    let held = match link {
+    let fork = match link {
         Link::Pipes => {
             sys::session::lead_session(&mut command);
-            Held::fork(command, on_pipes).await
+            Fork::of(command, on_pipes).await
         }
-        Link::Terminal(size) => Held::fork(command, move |command| on_terminal(command, size)).await,
+        Link::Terminal(size) => Fork::of(command, move |command| on_terminal(command, size)).await,
     }
     .map_err(explain)?;
-    fence.holds(held.identity());
-    registrar.register(held.identity()).await?;
-    let (child, streams) = held.exec().await.map_err(explain)?;
+    fence.holds(fork.identity());
+    registrar.register(fork.identity()).await?;
+    let (child, streams) = fork.exec().await.map_err(explain)?;
     let pid = pid_of(child.id()).map_err(explain)?;
     let identity = ProcessIdentity::of_leader(pid);
     fence.holds(identity);

@@ -25,7 +25,7 @@ use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
 use crate::process::fence::Fence;
 use crate::process::group;
-use crate::process::hold::{Held, Registrar, Unregistered};
+use crate::process::hold::{Fork, Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::process::spec::{Spec, Stdin};
 use crate::process::sys;
@@ -57,10 +57,10 @@ pub struct Child {
 /// # Errors
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
-    let (command, around) = prepare(&spec)?;
+    let (command, fence, held_by) = prepare(&spec)?;
     let started = without_inheritance(|| owned(command).spawn());
     let child = started.map_err(|error| failure::explain(&spec, error))?;
-    Child::of(child, around, spec)
+    Child::of(child, (fence, held_by), spec)
 }
 
 /// Starts a process of a job, once `registrar` has written it down.
@@ -68,15 +68,15 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
 /// # Errors
 /// [`NotSpawned`] when it never ran.
 pub async fn spawn_registered(spec: Spec, registrar: &mut dyn Registrar) -> Result<Child, NotSpawned> {
-    let (command, around) = prepare(&spec)?;
+    let (command, fence, held_by) = prepare(&spec)?;
     let explain = |error| failure::explain(&spec, error);
-    let held = Held::fork(command, |mut command| command.spawn())
+    let fork = Fork::of(command, |mut command| command.spawn())
         .await
         .map_err(explain)?;
-    around.0.holds(held.identity());
-    registrar.register(held.identity()).await?;
-    let child = held.exec().await.map_err(explain)?;
-    Ok(Child::of(child, around, spec)?)
+    fence.holds(fork.identity());
+    registrar.register(fork.identity()).await?;
+    let child = fork.exec().await.map_err(explain)?;
+    Ok(Child::of(child, (fence, held_by), spec)?)
 }
 
 /// A process of a job that never ran.
@@ -89,7 +89,7 @@ pub enum NotSpawned {
     Unregistered(#[from] Unregistered),
 }
 
-fn prepare(spec: &Spec) -> Result<(Command, (Fence, Method)), SpawnError> {
+fn prepare(spec: &Spec) -> Result<(Command, Fence, Method), SpawnError> {
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
@@ -103,7 +103,7 @@ fn prepare(spec: &Spec) -> Result<(Command, (Fence, Method)), SpawnError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let held_by = fence.admit(&mut command);
-    Ok((command, (fence, held_by)))
+    Ok((command, fence, held_by))
 }
 
 /// A command with exactly this environment that starts with fresh signal dispositions.

@@ -115,9 +115,9 @@ pub async fn follow(auth: Auth, store: SessionStore, gateway_id: String, notes: 
         if let Ok(Some(session)) = store.load()
             && session.gateway_id.as_str() != gateway_id
         {
-            // Whoever receives this ends the work; there is nothing left to follow.
+            // Whoever receives this ends the work. To return first would be a fault of a task that the rest needs.
             drop(notes.send(Note::PairedAnew).await);
-            return;
+            return std::future::pending().await;
         }
         if let Err(error) = auth.bearer().await {
             debug!(%error, "The session is still refused");

@@ -19,16 +19,16 @@ use serde_json::{Value, json};
 use crate::support::eventually::eventually;
 use crate::support::scripted_server::{KEY, Reply, ScriptedServer, Seen};
 
-const HOUR: i64 = 3600;
+pub(crate) const HOUR: i64 = 3600;
 
 /// A JWT that ends `left` seconds from now.
-fn jwt(name: &str, left: i64) -> String {
+pub(crate) fn jwt(name: &str, left: i64) -> String {
     let now = clock::now().as_second();
     let claims = json!({"iat": now + left - HOUR, "exp": now + left, "name": name});
     format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
-fn tokens(access: &str, refresh: &str) -> Tokens {
+pub(crate) fn tokens(access: &str, refresh: &str) -> Tokens {
     Tokens {
         access: Secret::new(access),
         refresh: Secret::new(refresh),
@@ -36,14 +36,14 @@ fn tokens(access: &str, refresh: &str) -> Tokens {
 }
 
 #[derive(Clone)]
-struct MemoryStore {
+pub(crate) struct MemoryStore {
     stored: Arc<Mutex<Tokens>>,
     lock: Arc<tokio::sync::Mutex<()>>,
     disk_full: Arc<AtomicBool>,
 }
 
 impl MemoryStore {
-    fn new(tokens: Tokens) -> Self {
+    pub(crate) fn new(tokens: Tokens) -> Self {
         Self {
             stored: Arc::new(Mutex::new(tokens)),
             lock: Arc::default(),
@@ -51,11 +51,11 @@ impl MemoryStore {
         }
     }
 
-    fn refresh_token(&self) -> String {
+    pub(crate) fn refresh_token(&self) -> String {
         self.stored.lock().unwrap().refresh.expose().to_owned()
     }
 
-    fn auth(&self, server: &ScriptedServer) -> Auth {
+    pub(crate) fn auth(&self, server: &ScriptedServer) -> Auth {
         let tokens = self.stored.lock().unwrap().clone();
         Auth::session(server.http(), Arc::new(self.clone()), tokens)
     }
@@ -85,7 +85,7 @@ fn session(access: &str, refresh: &str) -> Value {
     json!({"access_token": access, "refresh_token": refresh, "expires_in": HOUR, "token_type": "bearer", "user": {"id": "u"}})
 }
 
-fn refreshed(access: &str, refresh: &str) -> Reply {
+pub(crate) fn refreshed(access: &str, refresh: &str) -> Reply {
     Reply::Json(200, session(access, refresh))
 }
 
@@ -93,11 +93,11 @@ fn refused(code: &str) -> Reply {
     Reply::Json(400, json!({"code": code, "message": "Invalid Refresh Token"}))
 }
 
-fn is_refresh(seen: &Seen) -> bool {
+pub(crate) fn is_refresh(seen: &Seen) -> bool {
     seen.target == "/auth/v1/token?grant_type=refresh_token"
 }
 
-fn refreshes(server: &ScriptedServer) -> usize {
+pub(crate) fn refreshes(server: &ScriptedServer) -> usize {
     server.seen().iter().filter(|seen| is_refresh(seen)).count()
 }
 
@@ -133,33 +133,6 @@ async fn a_due_token_is_refreshed_once_for_everybody_and_stored_before_use() {
     assert_eq!(request.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
     assert_eq!(request.header("x-supabase-api-version"), Some("2024-01-01"));
     assert_eq!(request.header("content-type"), Some("application/json;charset=UTF-8"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rotation_whose_answer_was_lost_is_repeated_with_the_same_token() {
-    let fresh = jwt("b", HOUR);
-    let portal = Reply::Json(200, json!({"portal": true}));
-    let lost = [Reply::Cut, Reply::Json(502, json!({})), portal, refreshed(&fresh, "r2")];
-    let server = ScriptedServer::replies(lost).await;
-    let store = MemoryStore::new(tokens(&jwt("a", -1), "r1"));
-    assert_eq!(store.auth(&server).bearer().await.unwrap().expose(), fresh);
-    let sent: Vec<_> = server.seen().iter().map(Seen::json).collect();
-    assert_eq!(sent, vec![json!({"refresh_token": "r1"}); 4]);
-    assert_eq!(store.refresh_token(), "r2");
-}
-
-#[tokio::test]
-async fn two_processes_refresh_once_between_them() {
-    let fresh = jwt("b", HOUR);
-    let server = ScriptedServer::replies([refreshed(&fresh, "r2")]).await;
-    let store = MemoryStore::new(tokens(&jwt("a", -1), "r1"));
-    let (daemon, cli) = (store.auth(&server), store.auth(&server));
-    let (one, other) = tokio::join!(daemon.bearer(), cli.bearer());
-    assert_eq!(
-        (one.unwrap().expose(), other.unwrap().expose()),
-        (fresh.as_str(), fresh.as_str())
-    );
-    assert_eq!(refreshes(&server), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,14 +226,12 @@ async fn a_rate_limit_of_auth_is_obeyed() {
     );
     let server = ScriptedServer::replies([limited, refreshed(&fresh, "r2")]).await;
     let auth = MemoryStore::new(tokens(&jwt("a", -1), "r1")).auth(&server);
-    assert_eq!(
-        auth.bearer().await.unwrap_err().retry_after(),
-        Some(Duration::from_secs(40))
-    );
+    let wait = auth.bearer().await.unwrap_err().retry_after().unwrap();
+    assert!((40..=50).contains(&wait.as_secs()), "{wait:?}");
     tokio::time::advance(Duration::from_secs(39)).await;
     assert!(auth.bearer().await.is_err());
     assert_eq!(server.seen().len(), 1);
-    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(12)).await;
     assert_eq!(auth.bearer().await.unwrap().expose(), fresh);
 }
 

@@ -83,20 +83,6 @@ fn a_start_during_an_outage_runs_and_waits() {
 }
 
 #[test]
-fn a_revoked_session_is_told_with_the_way_back() {
-    let home = paired();
-    let gateway = home.gateway(&["status", "--json"]).ok().json()["gateway_id"].clone();
-    home.gateway(&["stop"]).ok();
-    home.gateway(&["control-plane", "gateway", "remove", gateway.as_str().unwrap()])
-        .ok();
-    let plane = home.serve_again();
-    let done = home.gateway(&["start"]).exits(1);
-    assert!(done.stderr.contains("gateway pair CODE"), "{done:?}");
-    assert!(pid(&home).is_null(), "{done:?}");
-    drop(plane);
-}
-
-#[test]
 fn stop_tells_that_work_was_cancelled() {
     let home = Home::new();
     home.gateway(&["up", "--detach", "--full-control"]).ok();

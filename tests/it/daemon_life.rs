@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use gateway::process::env::ChildEnv;
 use gateway::process::identity::alive;
-use gateway::process::spawn::spawn;
-use gateway::process::spec::Spec;
 use gateway::wire::local::{LocalReply, LocalRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::daemon::{Daemon, Host};
 use crate::support::eventually::{eventually, within};
@@ -88,20 +84,6 @@ async fn an_outage_is_waited_out_and_jobs_are_done_soon_after() {
     assert!(back.elapsed() < Duration::from_secs(6), "{:?}", back.elapsed());
     daemon.ready().await;
     assert_eq!(daemon.stop().await.exit_code, Some(0));
-}
-
-#[tokio::test]
-async fn a_refused_session_is_a_final_error_at_start_and_a_state_later() {
-    let host = Host::new().await;
-    let daemon = host.start_ready(&[]).await;
-    host.revoke().await;
-    let status = daemon.reaches("unauthenticated").await;
-    assert!(status.reason.unwrap_or_default().contains("gateway pair"));
-    assert_eq!(daemon.stop().await.exit_code, Some(0));
-    let exit = host.start(&[]).ended().await;
-    assert_eq!(exit.exit_code, Some(1));
-    let last = std::fs::read_to_string(host.paths().last_exit()).unwrap();
-    assert!(last.contains("gateway pair"), "{last}");
 }
 
 #[tokio::test]
@@ -213,29 +195,6 @@ async fn a_guardian_ends_with_its_daemon_and_is_replaced_when_it_ends_before() {
 }
 
 #[tokio::test]
-async fn a_retry_runs_although_the_dead_row_still_looks_alive() {
-    let (host, proxy) = Host::recorded().await;
-    let daemon = host.start_ready(&[]).await;
-    let payload = json!({"resource_id": host.resource, "command": "sleep 600"});
-    let key = json!({"idempotency_key": "once"});
-    let dead = host.submit("shell_exec", payload, key.clone()).await;
-    host.reaches(&dead, &["running"]).await;
-    daemon.crash().await;
-    proxy.refuse_results(true);
-    let daemon = host.start_ready(&[]).await;
-    let payload = json!({"resource_id": host.resource, "command": "echo again"});
-    let retry = host.submit("shell_exec", payload, key).await;
-    eventually("both ends to wait", || async {
-        (daemon.status().await?.unreported_results == 2).then_some(())
-    })
-    .await;
-    proxy.refuse_results(false);
-    assert_eq!(host.done(&retry).await["result"]["stdout"], "again\n");
-    assert_eq!(host.done(&dead).await["status"], "failed");
-    assert_eq!(daemon.stop().await.exit_code, Some(0));
-}
-
-#[tokio::test]
 async fn a_daemon_whose_state_directory_was_deleted_ends() {
     let host = Host::new().await;
     let daemon = host.start_ready(&[]).await;
@@ -276,48 +235,4 @@ async fn a_third_signal_ends_at_once_also_without_a_control_plane() {
     daemon.ended().await.exit_code.unwrap();
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     gone(pid).await;
-}
-
-#[tokio::test]
-async fn with_a_full_disk_nothing_is_claimed_and_what_runs_is_reported() {
-    let host = Host::new().await;
-    let daemon = host.start_cramped(400);
-    daemon.ready().await;
-    let go = host.state.path().join("go");
-    let running = host
-        .shell(&format!(
-            "until [ -e {} ]; do sleep 0.05; done; echo done",
-            go.display()
-        ))
-        .await;
-    host.reaches(&running, &["running"]).await;
-    let full = eventually("the journal to be full", || async {
-        host.done(&host.shell("head -c 20000 /dev/urandom | base64").await)
-            .await;
-        let status = daemon.status().await?;
-        (json!(status.state) == "degraded").then_some(status)
-    })
-    .await;
-    let reason = full.reason.unwrap_or_default();
-    assert!(reason.starts_with("the journal cannot be written"), "{reason}");
-    let waiting = host.shell("echo late").await;
-    std::fs::create_dir(&go).unwrap();
-    let row = host.done(&running).await;
-    assert_eq!(
-        (row["status"].as_str(), row["result"]["stdout"].as_str()),
-        (Some("completed"), Some("done\n")),
-        "{row}"
-    );
-    eventually("the wire to say error", || async {
-        (host.wire_status().await == "error").then_some(())
-    })
-    .await;
-    assert_eq!(host.row(&waiting).await["status"], "queued");
-    let roomy = ["--pid", &daemon.pid().to_string(), "--fsize=unlimited"].map(str::to_owned);
-    let env = ChildEnv::exactly([("PATH".into(), "/usr/bin:/bin".into())]);
-    let prlimit = spawn(Spec::new("prlimit", env).args(roomy)).unwrap();
-    assert_eq!(prlimit.wait(CancellationToken::new()).await.exit_code, Some(0));
-    assert_eq!(host.done(&waiting).await["result"]["stdout"], "late\n");
-    daemon.ready().await;
-    assert_eq!(daemon.stop().await.exit_code, Some(0));
 }

@@ -394,25 +394,6 @@ async fn old_confirmed_entries_go_and_the_file_shrinks() {
 }
 
 #[tokio::test]
-async fn a_newer_journal_is_refused_and_left_alone() {
-    use sqlx::{ConnectOptions as _, Connection as _};
-    let (_home, paths) = home();
-    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
-    Running::open(&dir).await.close().await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(paths.journal());
-    let mut connection = options.connect().await.unwrap();
-    sqlx::raw_sql("PRAGMA user_version = 99")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
-    let error = Journal::open(&dir).await.unwrap_err();
-    assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error}");
-    assert!(error.to_string().contains("newer version"));
-    assert!(paths.journal().is_file());
-}
-
-#[tokio::test]
 async fn a_journal_has_one_owner() {
     let (_home, paths) = home();
     let dir = OwnerDir::open_or_create(&paths.dir).unwrap();

@@ -427,6 +427,15 @@ mod tests {
         }
 
         #[test]
+        fn a_list_that_was_written_is_the_list_that_is_read(texts in proptest::collection::vec("[^\\x00]{0,12}", 0..6)) {
+            let quoted = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#)));
+            let text = format!("in.({})", quoted.collect::<Vec<_>>().join(","));
+            let read = query(&GATEWAY_JOBS, &[("status".to_owned(), text)]).unwrap();
+            let wanted: Vec<Arg> = texts.into_iter().map(Arg::Text).collect();
+            prop_assert_eq!(&read.filters[0].test, &Test::In(wanted));
+        }
+
+        #[test]
         fn no_near_miss_makes_it_panic(
             name in "(id|status|device_name|full_control_enabled|select|order|limit|columns)",
             text in r#"(not\.)?(eq|in|is|like|ilike|gt|asc)?\.?[()",.\\*%_a-z0-9é\x00-]{0,20}"#,

@@ -187,9 +187,10 @@ impl Condition {
                     .any(|one| compare(value, one).is_some_and(Ordering::is_eq)),
             ),
             Op::Like => value.as_str().map(|text| like(text, first)),
+            // As the stores have it: letters of ASCII only.
             Op::Ilike => value
                 .as_str()
-                .map(|text| like(&text.to_lowercase(), &first.to_lowercase())),
+                .map(|text| like(&text.to_ascii_lowercase(), &first.to_ascii_lowercase())),
             Op::Is => None,
         }
     }
@@ -247,19 +248,43 @@ fn compare_text(text: &str, literal: &str) -> Ordering {
     text.cmp(literal)
 }
 
-/// SQL `LIKE`: `%` or `*` any run, `_` any one character; linear in practice, no recursion.
+/// A part of a pattern.
+#[derive(PartialEq, Eq)]
+enum Part {
+    /// `%` or `*`
+    Run,
+    /// `_`
+    One,
+    Letter(char),
+}
+
+fn parts(pattern: &str) -> Vec<Part> {
+    let mut letters = pattern.chars().map(|letter| if letter == '*' { '%' } else { letter });
+    let mut parts = Vec::new();
+    while let Some(letter) = letters.next() {
+        parts.push(match letter {
+            '%' => Part::Run,
+            '_' => Part::One,
+            '\\' => Part::Letter(letters.next().unwrap_or('\\')),
+            letter => Part::Letter(letter),
+        });
+    }
+    parts
+}
+
+/// SQL `LIKE`; linear in practice, no recursion.
 fn like(text: &str, pattern: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
-    let pattern: Vec<char> = pattern.chars().collect();
+    let pattern = parts(pattern);
     let (mut at, mut wanted) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while let Some(letter) = text.get(at) {
         match pattern.get(wanted) {
-            Some('%' | '*') => {
+            Some(Part::Run) => {
                 wanted += 1;
                 retry = Some((at, wanted));
             }
-            Some(one) if *one == '_' || one == letter => {
+            Some(part) if *part == Part::One || *part == Part::Letter(*letter) => {
                 at += 1;
                 wanted += 1;
             }
@@ -273,7 +298,7 @@ fn like(text: &str, pattern: &str) -> bool {
             },
         }
     }
-    pattern.iter().skip(wanted).all(|one| matches!(one, '%' | '*'))
+    pattern.iter().skip(wanted).all(|part| *part == Part::Run)
 }
 
 #[cfg(test)]
@@ -355,6 +380,15 @@ mod tests {
         #[test]
         fn no_text_breaks_the_parser(text in ".{0,80}") {
             let _verdict = parse(&text).map(|conditions| holds(&conditions, &Map::new()));
+        }
+
+        #[test]
+        fn a_list_that_was_written_is_the_list_that_is_read(texts in proptest::collection::vec(".{0,12}", 1..6)) {
+            let quoted = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#)));
+            let text = format!("a=in.({})", quoted.collect::<Vec<_>>().join(","));
+            let read = parse(&text).unwrap();
+            prop_assert_eq!(read.len(), 1);
+            prop_assert_eq!(&read[0].operands, &texts);
         }
 
         #[test]

@@ -9,7 +9,7 @@ use crate::domain::run::{Answer, FailureKind, RunEvent, RunFailure};
 use crate::job::agent::attempt::cancelled;
 use crate::job::agent::retry::Reason;
 use crate::process::capture::Captured;
-use crate::process::containment::Holding;
+use crate::process::containment::Held;
 use crate::process::exit::Exit;
 use crate::process::hold::Registrar;
 use crate::process::mark::Swept;
@@ -121,7 +121,7 @@ pub struct Process {
     /// Beginning and end of stderr.
     pub stderr: Captured,
     /// How well it was held.
-    pub held: Holding,
+    pub held: Held,
 }
 
 impl Process {

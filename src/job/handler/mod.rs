@@ -28,7 +28,7 @@ use crate::job::audit::Audit;
 use crate::job::entry::Entry;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
-use crate::process::containment::Holding;
+use crate::process::containment::Held;
 use crate::process::env::ChildEnv;
 use crate::process::hold::{Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
@@ -196,7 +196,7 @@ impl JobLife {
     }
 
     /// Says in the row's `debug` column how well the processes of the job were held.
-    pub fn held(&self, held: Holding) {
+    pub fn held(&self, held: Held) {
         self.note(Map::from_iter([("containment".to_owned(), held.members().into())]));
     }
 

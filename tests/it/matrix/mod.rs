@@ -2,19 +2,44 @@
 //!
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
+mod claims;
+#[cfg(target_os = "linux")]
+mod clock;
 #[cfg(target_os = "linux")]
 mod crash;
+#[cfg(target_os = "linux")]
+mod disk;
 mod family;
 mod floods;
 mod forged;
+mod inputs;
 mod intruders;
+mod journal;
+#[cfg(target_os = "linux")]
+mod journal_calls;
+#[cfg(target_os = "linux")]
+mod journal_host;
 #[cfg(target_os = "linux")]
 mod kill_loop;
+mod login;
+#[cfg(target_os = "linux")]
+mod names;
+mod network;
+mod network_nightly;
+mod outages;
+mod outages_nightly;
 mod panics;
 mod providers;
+mod restart;
 mod scene;
 mod secrets;
+#[cfg(target_os = "linux")]
+mod soak;
 mod stops;
+mod strangers;
 mod surroundings;
 mod trees;
 mod twins;
+
+pub(crate) use journal::child as keep_a_journal;
+pub(crate) use login::child as refresh;

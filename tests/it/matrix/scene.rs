@@ -3,19 +3,26 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use gateway::control_plane::auth::Lives;
 use gateway::process::env::ChildEnv;
 use gateway::process::spec::Spec;
+use gateway::state::session::SessionStore;
 use serde_json::{Value, json};
 
 use crate::matrix::twins::{Ingress, Work};
+#[cfg(target_os = "linux")]
+use crate::support::bad_disk::BadDisk;
 use crate::support::daemon::{Daemon, Host};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::stand_in::StandIns;
 
-/// The turn of an agent: it runs the script whose path is its prompt, and says every line that it prints.
-const TURN: &str = r#"code="$prompt.code"
-{ sh "$prompt"; echo $? >"$code"; } | while IFS= read -r line; do say 0 "$line"; done
-[ "$(cat "$code")" = 0 ] || exit 1"#;
+/// The turn of an agent: it runs the script whose path is its prompt, and says what that printed. It waits for the
+/// script alone, not for what the script leaves behind.
+const TURN: &str = r#"sh "$prompt" >"$prompt.said" || exit
+say 0 "$(cat "$prompt.said")""#;
+
+/// A job that ends when it is told to.
+pub(super) const UNTIL_TOLD: &str = r#"until [ -e "$here/go" ]; do sleep 0.05; done; echo precious"#;
 
 /// Control plane, proxy, host and stand-in agents.
 pub(super) struct Scene {
@@ -28,14 +35,31 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new(ingress: Ingress) -> Self {
-        Self::with_turn(ingress, TURN).await
+        Self::of(Host::new().await, ingress).await
+    }
+
+    /// The same with tokens that are replaced four seconds after they were made.
+    pub(super) async fn with_short_tokens(ingress: Ingress) -> Self {
+        let lives = Lives {
+            access_seconds: 6,
+            ..Lives::default()
+        };
+        Self::of(Host::whose_tokens_live(lives).await, ingress).await
+    }
+
+    /// The same with a host of one's own.
+    pub(super) async fn of(host: Host, ingress: Ingress) -> Self {
+        Self::built(host, ingress, TURN).await
     }
 
     /// The same with another turn for its agents.
     pub(super) async fn with_turn(ingress: Ingress, turn: &str) -> Self {
+        Self::built(Host::new().await, ingress, turn).await
+    }
+
+    async fn built(mut host: Host, ingress: Ingress, turn: &str) -> Self {
         let programs = StandIns::new();
         let codex = programs.codex(turn);
-        let mut host = Host::new().await;
         let proxy = FaultProxy::before(host.plane.address).await;
         host.url = proxy.url();
         host.write_session();
@@ -81,13 +105,35 @@ impl Scene {
 
     /// A daemon, whatever becomes of it.
     pub(super) fn begin(&self) -> Daemon {
+        self.host.start(&self.settings())
+    }
+
+    /// What a daemon of the scene is started with.
+    pub(super) fn settings(&self) -> Vec<(&str, &str)> {
         let mut settings = vec![
             ("PANORAMA_CODEX_CLI", self.codex.as_str()),
             ("PANORAMA_CLAUDE_CLI", "/nowhere/claude"),
             ("PANORAMA_GEMINI_CLI", "/nowhere/gemini"),
         ];
         settings.extend(self.ingress.setting());
-        self.host.start(&settings)
+        settings
+    }
+
+    /// A daemon whose disk fails, whatever becomes of it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn begin_on(&self, disk: &BadDisk) -> Daemon {
+        self.host.start_on(disk, &self.settings())
+    }
+
+    /// The refresh token that lies on disk.
+    pub(super) fn stored_token(&self) -> String {
+        let session = SessionStore::new(&self.host.paths()).load().unwrap().unwrap();
+        session.refresh_token.expose().to_owned()
+    }
+
+    /// What the daemon has logged.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.host.paths().log_file).unwrap_or_default()
     }
 
     /// A job that leaves its id in [`Scene::effects`] and then does what the script says; `$here` is a folder of the
@@ -137,6 +183,11 @@ impl Scene {
         files.iter().any(|file| std::fs::read(file).is_ok_and(holds))
     }
 
+    /// Lets every job of [`UNTIL_TOLD`] end.
+    pub(super) fn tell(&self) {
+        self.put("go", "");
+    }
+
     /// The ids of the jobs that ran, in the order in which they began, one entry per run.
     pub(super) fn effects(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("effects")).unwrap_or_default();
@@ -157,7 +208,6 @@ pub(super) fn printed(row: &Value) -> &str {
     assert_eq!(row["status"], "completed", "{row}");
     let text = row["result"]["stdout"]
         .as_str()
-        .or_else(|| row.pointer("/result/output/content")?.as_str());
-    let text = text.unwrap_or_else(|| panic!("no text in {row}"));
-    text.lines().last().unwrap_or_default().trim_end()
+        .or_else(|| row["result"]["output"]["content"].as_str());
+    text.unwrap_or_else(|| panic!("no text in {row}")).trim_end()
 }

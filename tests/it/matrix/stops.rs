@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::matrix::family::{Family, SCRIPT};
-use crate::matrix::scene::{Scene, printed};
+use crate::matrix::scene::{Scene, UNTIL_TOLD, printed};
 use crate::matrix::twins::{Ingress, Work, on_every_path};
 use crate::support::eventually::eventually;
 
@@ -22,15 +22,6 @@ const ONE_AT_A_TIME: (&str, &str) = ("PANORAMA_GATEWAY_CONCURRENCY", "1");
 const TOLD_TWICE: Duration = Duration::from_secs(15);
 /// Within which `gateway stop` is documented to be over.
 const STOPPED: Duration = Duration::from_secs(30);
-/// Works until the file is there.
-const UNTIL_TOLD: &str = r#"until [ -e "$here/go" ]; do sleep 0.05; done; echo done"#;
-
-impl Scene {
-    /// Lets [`UNTIL_TOLD`] end.
-    fn tell(&self) {
-        std::fs::create_dir(self.path("go")).unwrap();
-    }
-}
 
 #[tokio::test]
 async fn p1_a_drain_lets_what_runs_end_and_leaves_what_waits() {
@@ -47,7 +38,7 @@ async fn p1_a_drain_lets_what_runs_end_and_leaves_what_waits() {
         daemon.signal(Signal::SIGTERM);
         daemon.reaches("draining").await;
         scene.tell();
-        assert_eq!(printed(&scene.done_once(&job).await), "done");
+        assert_eq!(printed(&scene.done_once(&job).await), "precious");
         assert_eq!(daemon.ended().await.exit_code, Some(0));
         for job in &waiting {
             assert_eq!(scene.host.row(job).await["status"], "queued");
@@ -80,7 +71,7 @@ async fn p2_heartbeats_go_on_in_a_drain() {
         }
         assert_eq!(scene.host.wire_status().await, "pending");
         scene.tell();
-        assert_eq!(printed(&scene.done_once(&job).await), "done");
+        assert_eq!(printed(&scene.done_once(&job).await), "precious");
         assert_eq!(daemon.ended().await.exit_code, Some(0));
     })
     .await;

@@ -1,7 +1,8 @@
-//! For random filters: rows of SQLite = rows of PostgreSQL = rows of a model in memory.
+//! For random filters: rows of SQLite = rows of PostgreSQL = rows of a model in memory = rows that Realtime pushes.
 
 use std::cmp::Ordering;
 
+use gateway::control_plane::realtime::filter;
 use gateway::control_plane::registry::GATEWAY_JOBS;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -132,6 +133,25 @@ fn path(conditions: &[Condition]) -> String {
     )
 }
 
+/// The rows that a binding with this filter would be told.
+fn pushed<'a>(rows: &'a [Value], conditions: &[Condition]) -> Vec<&'a Value> {
+    let parts = conditions.iter().map(|(column, negated, op, operand)| {
+        let operand = match *op {
+            "in" | "is" => operand.clone(),
+            _ => format!("\"{}\"", operand.replace('\\', "\\\\")),
+        };
+        format!("{column}={}{op}.{operand}", if *negated { "not." } else { "" })
+    });
+    let text = parts.collect::<Vec<_>>().join(",");
+    let filter = if text.is_empty() {
+        Vec::new()
+    } else {
+        filter::parse(&text).unwrap()
+    };
+    let passes = |row: &&Value| filter::holds(&filter, row.as_object().unwrap());
+    rows.iter().filter(passes).collect()
+}
+
 fn draw<S: Strategy>(runner: &mut TestRunner, strategy: &S) -> S::Value {
     strategy.new_tree(runner).unwrap().current()
 }
@@ -160,6 +180,7 @@ async fn both_stores_and_the_model_agree() {
         let conditions = draw(&mut runner, &proptest::collection::vec(condition(), 0..4));
         let met = |row: &&Value| conditions.iter().all(|condition| holds(row, condition) == Some(true));
         let wanted: Vec<&Value> = rows.iter().filter(met).collect();
+        assert_eq!(pushed(&rows, &conditions), wanted, "{conditions:?}");
         let path = path(&conditions);
         for plane in &planes {
             let answer = plane.get(Who::Operator(0), &path).await;

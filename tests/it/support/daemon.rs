@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gateway::config::paths::Paths;
+use gateway::control_plane::auth::Lives;
 use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::secret::Secret;
 use gateway::process::env::ChildEnv;
@@ -22,6 +23,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(target_os = "linux")]
+use super::bad_disk::BadDisk;
 use super::eventually::eventually;
 use super::plane::{On, Paired, Plane, answer};
 use super::recorder::Recorder;
@@ -55,7 +58,12 @@ pub(crate) struct Daemon {
 impl Host {
     /// A host with all three layers of machine control on.
     pub(crate) async fn new() -> Self {
-        let plane = Plane::start(On::Sqlite).await;
+        Self::whose_tokens_live(Lives::default()).await
+    }
+
+    /// The same, with tokens that live so long.
+    pub(crate) async fn whose_tokens_live(lives: Lives) -> Self {
+        let plane = Plane::with(On::Sqlite, lives).await;
         let operator = plane.operator().await;
         let paired = plane.pair("host").await;
         plane.admin.set_full_control(&paired.gateway_id, true).await.unwrap();
@@ -105,17 +113,39 @@ impl Host {
     }
 
     pub(crate) fn start(&self, settings: &[(&str, &str)]) -> Daemon {
-        self.start_as(env!("CARGO_BIN_EXE_gateway"), &[], settings)
+        self.start_as(env!("CARGO_BIN_EXE_gateway"), &[""; 0], settings)
     }
 
-    /// A daemon that cannot write a file beyond so many blocks of 1 KiB, as on a full disk.
-    pub(crate) fn start_cramped(&self, blocks: u32) -> Daemon {
-        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$@\"");
+    /// A daemon that a shell starts after these commands.
+    pub(crate) fn start_after(&self, commands: &str, settings: &[(&str, &str)]) -> Daemon {
+        let script = format!("{commands}; exec \"$@\"");
         let before = ["-c", &script, "bash", env!("CARGO_BIN_EXE_gateway")];
-        self.start_as("/bin/bash", &before, &[])
+        self.start_as("/bin/bash", &before, settings)
     }
 
-    fn start_as(&self, program: &str, before: &[&str], settings: &[(&str, &str)]) -> Daemon {
+    /// A daemon that finds names in this file only.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_with_names_of(&self, hosts: &Path, settings: &[(&str, &str)]) -> Daemon {
+        let script = r#"mount --bind "$1" /etc/hosts && mount --bind /dev/null /etc/resolv.conf && shift && exec "$@""#;
+        let alone = if nix::unistd::Uid::effective().is_root() {
+            "-m"
+        } else {
+            "-rm"
+        };
+        let hosts = hosts.to_str().unwrap();
+        let before = [alone, "sh", "-c", script, "sh", hosts, env!("CARGO_BIN_EXE_gateway")];
+        self.start_as("/usr/bin/unshare", &before, settings)
+    }
+
+    /// A daemon whose disk fails.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_on(&self, disk: &BadDisk, settings: &[(&str, &str)]) -> Daemon {
+        let program = env!("CARGO_BIN_EXE_gateway").to_owned();
+        let before = [vec!["-D".to_owned()], disk.before(), vec![program]].concat();
+        self.start_as("strace", &before, settings)
+    }
+
+    fn start_as<B: AsRef<str>>(&self, program: &str, before: &[B], settings: &[(&str, &str)]) -> Daemon {
         let mut env: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
             ("HOME".into(), self.state.path().into()),
@@ -124,7 +154,7 @@ impl Host {
         ];
         env.extend(settings.iter().map(|(name, value)| (name.into(), value.into())));
         let spec = Spec::new(program, ChildEnv::exactly(env))
-            .args(before)
+            .args(before.iter().map(AsRef::as_ref))
             .args::<OsString>([
                 "start".into(),
                 "--foreground".into(),

@@ -4,6 +4,8 @@ pub(crate) mod agent;
 #[cfg(target_os = "linux")]
 pub(crate) mod alone;
 pub(crate) mod at_work;
+#[cfg(target_os = "linux")]
+pub(crate) mod bad_disk;
 pub(crate) mod clis;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
@@ -12,6 +14,8 @@ pub(crate) mod fake_model;
 pub(crate) mod fault_proxy;
 pub(crate) mod handler;
 pub(crate) mod home;
+#[cfg(target_os = "linux")]
+pub(crate) mod odd_clock;
 pub(crate) mod older;
 pub(crate) mod pids;
 pub(crate) mod plane;

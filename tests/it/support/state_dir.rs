@@ -55,7 +55,23 @@ pub(crate) fn session() -> Session {
     reason = "the test binary starts itself to be two processes"
 )]
 pub(crate) fn run_child(task: &str, paths: &Paths) -> std::process::Child {
-    Command::new(std::env::current_exe().unwrap())
+    task_of(Command::new(std::env::current_exe().unwrap()), task, paths)
+}
+
+/// The same, with a disk that fails.
+#[cfg(target_os = "linux")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test binary starts itself to be two processes"
+)]
+pub(crate) fn run_child_on(disk: &super::bad_disk::BadDisk, task: &str, paths: &Paths) -> std::process::Child {
+    let mut strace = Command::new("strace");
+    strace.args(disk.before()).arg(std::env::current_exe().unwrap());
+    task_of(strace, task, paths)
+}
+
+fn task_of(mut command: Command, task: &str, paths: &Paths) -> std::process::Child {
+    command
         .args(["--exact", "support::state_dir::child_process"])
         .env(CHILD_DIR, &paths.dir)
         .env(CHILD_TASK, task)
@@ -96,10 +112,15 @@ fn child_process() {
             limit_file_size(4096);
             assert!(dir.replace("gateway.json", &[b'x'; 10_000]).is_err());
         }
-        "fill_the_log" => crate::log_file::child(&paths),
-        task if task == "claim_for_ever" || task.starts_with("fill_the_journal") => {
-            crate::journal_faults::child(task, &paths);
+        "rotate_the_token" => {
+            let rotated =
+                SessionStore::new(&paths).update(|session| session.refresh_token = Secret::new("refresh-two"));
+            // What matters is the file.
+            drop(rotated);
         }
+        "fill_the_log" => crate::log_file::child(&paths),
+        task if task.starts_with("refresh ") => crate::matrix::refresh(task, &paths),
+        task if task.starts_with("journal ") => crate::matrix::keep_a_journal(task, &paths),
         counter => {
             let store = SessionStore::new(&paths);
             for _ in 0..25 {

@@ -21,7 +21,7 @@ use super::input::Keyboard;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::limits::PIPE_GRACE;
 use crate::job::handler::Identity;
-use crate::process::containment::{Holding, Method};
+use crate::process::containment::{Held, Method};
 use crate::process::interactive::{Interactive, Output, Size};
 use crate::process::mark;
 
@@ -224,8 +224,8 @@ impl Session {
     }
 
     /// How well its processes are held.
-    pub(super) fn held(&self) -> Holding {
-        Holding {
+    pub(super) fn held(&self) -> Held {
+        Held {
             by: self.about.held_by,
             survivors: self.state().survivors,
         }

@@ -1,11 +1,12 @@
-//! The journal under faults: what was acknowledged is there after any crash, and damage never stops the daemon.
+//! Rows X1, X2, X4, X5 and X7 of the journal's file: what was acknowledged is there after any crash, and damage stops nobody.
 
 use std::fs;
 use std::path::Path;
 
 use gateway::config::paths::Paths;
+use gateway::domain::job::JobOutcome;
 use gateway::state::fs::OwnerDir;
-use gateway::state::journal::{Journal, JournalError};
+use gateway::state::journal::{Journal, JournalError, ProcessIdentityRecord};
 
 use crate::journal::{Running, claim, copied, job, names, noise, outcome, timeline};
 use crate::support::state_dir::{home, limit_file_size, put, run_child, wait_for};
@@ -15,7 +16,7 @@ fn cut(path: &Path, at: u64) {
 }
 
 #[tokio::test]
-async fn a_log_cut_at_any_byte_loses_its_tail_only() {
+async fn x4_a_log_cut_at_any_byte_loses_its_tail_only() {
     let (_home, paths) = home();
     let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
     let running = Running::open(&dir).await;
@@ -54,7 +55,7 @@ async fn a_log_cut_at_any_byte_loses_its_tail_only() {
 }
 
 #[tokio::test]
-async fn a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
+async fn x5_a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
     let (_home, paths) = home();
     let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
     let running = Running::open(&dir).await;
@@ -91,12 +92,12 @@ async fn a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
 }
 
 #[tokio::test]
-async fn wherever_the_disk_fills_up_claims_are_refused_and_none_that_was_acknowledged_is_lost() {
+async fn x1_wherever_the_disk_fills_up_claims_are_refused_and_none_that_was_acknowledged_is_lost() {
     // The first file to grow is the write-ahead log, so each limit fails another write of it.
     for limit in (60_000_u64..220_000).step_by(13_001) {
         let (_home, paths) = home();
         let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
-        let task = format!("fill_the_journal {limit}");
+        let task = format!("journal {limit}");
         let child = tokio::task::spawn_blocking(move || run_child(&task, &paths).wait());
         assert!(child.await.unwrap().unwrap().success(), "limit {limit}");
         let acknowledged = String::from_utf8(dir.read("acknowledged").unwrap().unwrap()).unwrap();
@@ -112,7 +113,7 @@ async fn wherever_the_disk_fills_up_claims_are_refused_and_none_that_was_acknowl
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
+async fn x2_killed_at_any_moment_it_keeps_what_it_acknowledged() {
     use std::io::{BufRead as _, BufReader};
     for round in 0..5_u32 {
         let (_home, paths) = home();
@@ -120,7 +121,7 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
         drop(dir.append("acknowledged").unwrap());
         let (file, wanted) = (paths.dir.join("acknowledged"), 10 + round as usize * 17);
         let killing = tokio::task::spawn_blocking(move || {
-            let mut child = run_child("claim_for_ever", &paths);
+            let mut child = run_child("journal for_ever", &paths);
             wait_for(|| BufReader::new(fs::File::open(&file).unwrap()).lines().count() >= wanted);
             child.kill().unwrap();
             child.wait().unwrap();
@@ -137,6 +138,64 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
     }
 }
 
+/// A journal of format 1, as the first version left it.
+#[tokio::test]
+async fn x7_a_journal_of_the_first_format_is_read() {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(paths.journal());
+    let mut connection = options.create_if_missing(true).connect().await.unwrap();
+    let old = include_str!("../../fixtures/state/journal-1.sql");
+    sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let running = Running::open(&dir).await;
+    assert_eq!(running.set_aside, None);
+    let found = running.journal.recover().await.unwrap();
+    assert_eq!(found.interrupted.len(), 1);
+    assert_eq!(found.interrupted[0].entry.job_id, job(1));
+    assert_eq!(found.interrupted[0].process.unwrap().start_ticks, 77);
+    assert_eq!(found.unreported, [job(2)]);
+    let (result, _) = running.journal.outcome(&job(2)).await.unwrap().unwrap();
+    assert_eq!(result, outcome(noise(40)));
+    let counts = running.journal.counts().await.unwrap();
+    assert_eq!((counts.reported, counts.set_aside), (1, 1));
+    running.journal.claimed(&claim(&job(5))).await.unwrap();
+    running.close().await;
+}
+
+#[tokio::test]
+async fn x7_a_newer_journal_is_refused_and_left_alone() {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    running.journal.claimed(&claim(&job(1))).await.unwrap();
+    running.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(paths.journal());
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 99")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let error = Journal::open(&dir).await.unwrap_err();
+    assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error}");
+    assert!(error.to_string().contains("newer version"));
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(paths.journal());
+    let mut connection = options.connect().await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT user_version FROM pragma_user_version, entries WHERE job_id = 'job-1'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(left, 99);
+}
+
+/// How the jobs of [`through_jobs`] end.
+pub(super) fn expected() -> JobOutcome {
+    outcome(noise(3_000))
+}
+
 /// The other process of the tests above.
 pub(crate) fn child(task: &str, paths: &Paths) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,16 +205,19 @@ pub(crate) fn child(task: &str, paths: &Paths) {
     let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
     runtime.block_on(async {
         let running = Running::open(&dir).await;
-        match task.split_once(' ') {
-            Some((_, limit)) => fill(&dir, &running.journal, limit.parse().unwrap()).await,
-            None => {
-                for name in 0.. {
-                    acknowledge(&dir, &running.journal, name).await.unwrap();
-                }
-            }
+        match task.split_once(' ').unwrap().1 {
+            "through_jobs" => through_jobs(&dir, &running.journal).await,
+            "for_ever" => for_ever(&dir, &running.journal).await,
+            limit => fill(&dir, &running.journal, limit.parse().unwrap()).await,
         }
         running.close().await;
     });
+}
+
+async fn for_ever(dir: &OwnerDir, journal: &Journal) {
+    for name in 0.. {
+        acknowledge(dir, journal, name).await.unwrap();
+    }
 }
 
 async fn fill(dir: &OwnerDir, journal: &Journal, limit: u64) {
@@ -170,8 +232,33 @@ async fn fill(dir: &OwnerDir, journal: &Journal, limit: u64) {
 }
 
 async fn acknowledge(dir: &OwnerDir, journal: &Journal, name: u32) -> Result<(), JournalError> {
-    use std::io::Write as _;
     journal.claimed(&claim(&job(name))).await?;
-    writeln!(dir.append("acknowledged").unwrap(), "{}", job(name)).unwrap();
+    note(dir, &job(name).to_string());
     Ok(())
+}
+
+fn note(dir: &OwnerDir, line: &str) {
+    use std::io::Write as _;
+    writeln!(dir.append("acknowledged").unwrap(), "{line}").unwrap();
+}
+
+/// Jobs that pass through every state as far as the journal lets them.
+async fn through_jobs(dir: &OwnerDir, journal: &Journal) {
+    for name in 0..4 {
+        let id = job(name);
+        if journal.claimed(&claim(&id)).await.is_err() {
+            continue;
+        }
+        note(dir, &format!("claimed {name}"));
+        let process = ProcessIdentityRecord {
+            pid: 4_194_303,
+            start_ticks: 1,
+            pgid: 4_194_303,
+            at: timeline().received_at,
+        };
+        if journal.started(&id, process).await.is_ok() && journal.finished(&id, &expected(), &timeline()).await.is_ok()
+        {
+            note(dir, &format!("finished {name}"));
+        }
+    }
 }

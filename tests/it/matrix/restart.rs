@@ -1,0 +1,95 @@
+//! Rows C5, C6 and X3: what a hangup or a death leaves to the next start.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::matrix::scene::{Scene, printed};
+use crate::matrix::twins::{INGRESSES, Work};
+use crate::support::daemon::Host;
+use crate::support::eventually::{eventually, within};
+use crate::support::process_list::with_variable;
+
+#[tokio::test]
+async fn c5_a_retry_runs_although_the_dead_row_still_looks_alive() {
+    for ingress in INGRESSES {
+        let settings: Vec<_> = ingress.setting().into_iter().collect();
+        let (host, proxy) = Host::recorded().await;
+        let daemon = host.start_ready(&settings).await;
+        let payload = json!({"resource_id": host.resource, "command": "sleep 600"});
+        let key = json!({"idempotency_key": "once"});
+        let dead = host.submit("shell_exec", payload, key.clone()).await;
+        host.reaches(&dead, &["running"]).await;
+        daemon.crash().await;
+        proxy.refuse_results(true);
+        let daemon = host.start_ready(&settings).await;
+        let payload = json!({"resource_id": host.resource, "command": "echo again"});
+        let retry = host.submit("shell_exec", payload, key).await;
+        eventually("both ends to wait", || async {
+            (daemon.status().await?.unreported_results == 2).then_some(())
+        })
+        .await;
+        proxy.refuse_results(false);
+        assert_eq!(host.done(&retry).await["result"]["stdout"], "again\n");
+        assert_eq!(host.done(&dead).await["status"], "failed");
+        assert_eq!(daemon.stop().await.exit_code, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn c6_a_hangup_ends_nothing() {
+    for ingress in INGRESSES {
+        let scene = Scene::new(ingress).await;
+        let script = "until [ -e $here/go ]; do sleep 0.1; done; echo not hung up";
+        let jobs = join_all([Work::Shell, Work::Agent].map(|work| scene.work(work, script))).await;
+        let daemon = scene.start().await;
+        eventually("both to run", || async { (scene.effects().len() == 2).then_some(()) }).await;
+        daemon.signal(Signal::SIGHUP);
+        eventually("the hangup to be heard", || async {
+            scene.log().contains("Ignoring SIGHUP").then_some(())
+        })
+        .await;
+        std::fs::create_dir(scene.path("go")).unwrap();
+        for job in jobs {
+            assert_eq!(printed(&scene.done_once(&job).await), "not hung up");
+        }
+        assert_eq!(daemon.stop().await.exit_code, Some(0));
+    }
+}
+
+/// Rows of an earlier run are final so long after a start.
+const FINAL_WITHIN: Duration = Duration::from_secs(15);
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn x3_killed_in_its_recovery_three_times_it_recovers() {
+    use crate::support::bad_disk::{BadDisk, Blow};
+    for ingress in INGRESSES {
+        let scene = Scene::new(ingress).await;
+        let script = "setsid sleep 600 & sleep 600";
+        let jobs = join_all([Work::Shell, Work::Agent].map(|work| scene.work(work, script))).await;
+        let daemon = scene.start().await;
+        eventually("both to run", || async { (scene.effects().len() == 2).then_some(()) }).await;
+        daemon.crash().await;
+        for write in 1..=3 {
+            // What the journal writes first is the end of one of these jobs.
+            let disk = BadDisk::new("pwrite64", Blow::Kill).nth(write);
+            assert_eq!(scene.begin_on(&disk).ended().await.exit_code, None, "killed");
+        }
+        let daemon = scene.begin();
+        for job in &jobs {
+            let row = within(FINAL_WITHIN, "the end of a job", || async {
+                let row = scene.host.row(job).await;
+                (row["status"] != "running").then_some(row)
+            })
+            .await;
+            let ended = (row["status"].as_str(), &row["result"]["interrupted"]);
+            assert_eq!(ended, (Some("failed"), &json!(true)), "{row}");
+            scene.done_once(job).await;
+            assert_eq!(with_variable(&format!("GATEWAY_JOB_ID={job}")), []);
+        }
+        assert_eq!(daemon.stop().await.exit_code, Some(0));
+    }
+}
