@@ -40,6 +40,7 @@ mod strangers;
 mod surroundings;
 mod trees;
 mod twins;
+mod virtual_time;
 
 pub(crate) use journal::child as keep_a_journal;
 pub(crate) use login::child as refresh;
