@@ -27,6 +27,8 @@ mod outages_nightly;
 mod restart;
 mod scene;
 #[cfg(target_os = "linux")]
+mod sleep;
+#[cfg(target_os = "linux")]
 mod soak;
 mod strangers;
 mod twins;
