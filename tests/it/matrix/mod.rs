@@ -34,6 +34,8 @@ mod restart;
 mod scene;
 mod secrets;
 #[cfg(target_os = "linux")]
+mod sleep;
+#[cfg(target_os = "linux")]
 mod soak;
 mod stops;
 mod strangers;
