@@ -33,6 +33,7 @@ mod providers;
 mod restart;
 mod scene;
 mod secrets;
+mod shortage;
 #[cfg(target_os = "linux")]
 mod sleep;
 #[cfg(target_os = "linux")]
