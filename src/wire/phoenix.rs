@@ -181,15 +181,42 @@ mod tests {
         ));
     }
 
+    fn payload() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::hash_map(any::<String>(), inner, 0..3)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
     proptest! {
         #[test]
         fn every_frame_survives_both_versions(
-            topic in ".*", event in ".*", body in ".*",
-            join_ref in proptest::option::of("[0-9]{1,5}"), reference in proptest::option::of("[0-9]{1,5}"),
+            topic in ".*", event in ".*", payload in payload(),
+            join_ref in proptest::option::of(".{0,5}"), reference in proptest::option::of(".{0,5}"),
         ) {
-            let frame = Frame::new(topic, event, json!({"body": body})).with_refs(join_ref, reference);
+            let frame = Frame::new(topic, event, payload).with_refs(join_ref, reference);
             for vsn in [Vsn::V1, Vsn::V2] {
                 prop_assert_eq!(&Frame::decode(vsn, &frame.encode(vsn)).unwrap(), &frame);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic_and_what_is_a_frame_stays_one(
+            text in prop_oneof![".*", r#"[\[{]?("(ref|topic|event|payload|join_ref|x)"[:,]?|null|[0-9]|[\[\]{},:"]){0,12}"#],
+        ) {
+            for vsn in [Vsn::V1, Vsn::V2] {
+                if let Ok(frame) = Frame::decode(vsn, &text) {
+                    prop_assert_eq!(&Frame::decode(vsn, &frame.encode(vsn)).unwrap(), &frame);
+                }
             }
         }
     }

@@ -40,6 +40,7 @@ mod fake_model;
 #[cfg(target_os = "linux")]
 mod held;
 mod journal;
+mod journal_model;
 mod journey_agents;
 mod journey_answers;
 mod journey_cancel;

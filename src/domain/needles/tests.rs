@@ -147,22 +147,54 @@ fn only_the_beginning_of_a_secret_is_held_back() {
     assert_eq!(stream.finish(), MARKER.as_bytes());
 }
 
+/// The pieces of a text, of these sizes over and over.
+fn pieces<'a>(text: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = text;
+    sizes.iter().cycle().map_while(move |size| {
+        let (piece, more) = rest.split_at(rest.len().min(*size));
+        rest = more;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Whether the two are the same but for less than half a secret, and the end of a line in it, before a marker: that
+/// much may have gone on before the rest came.
+fn same_but_for_beginnings(clean: &str, whole: &str) -> bool {
+    let (clean, whole): (Vec<_>, Vec<_>) = (clean.split(MARKER).collect(), whole.split(MARKER).collect());
+    let begins = |(part, wanted): (&&str, &&str)| part.strip_prefix(*wanted).is_some_and(|more| more.len() <= 5);
+    clean.len() == whole.len() && clean.last() == whole.last() && clean.iter().zip(&whole).all(begins)
+}
+
 proptest! {
+    /// Whatever the borders: a text becomes what it becomes in one piece.
+    #[test]
+    fn a_stream_in_pieces_is_the_stream_in_one(
+        parts in prop::collection::vec(("[ -~\n]{0,20}", 0..2_usize, 0..8_usize, 0..90_usize), 0..5),
+        sizes in prop::collection::vec(1..40_usize, 1..40),
+    ) {
+        let mut text = String::new();
+        for (noise, which, way, miss) in parts {
+            let secret = [TOKEN, REFRESH][which];
+            let (printed, (first, last)) = (printed(secret), secret.split_at(miss % secret.len()));
+            text.push_str(&noise);
+            match way {
+                // A byte of it is another one.
+                6 => text.push_str(&format!("{first}!{}", last.get(1..).unwrap_or_default())),
+                7 => text.push_str(first),
+                way => text.push_str(&printed[way % printed.len()]),
+            }
+        }
+        let whole = streamed(&needles(), std::iter::once(text.as_bytes()));
+        let clean = streamed(&needles(), pieces(text.as_bytes(), &sizes));
+        prop_assert!(same_but_for_beginnings(&clean, &whole), "{text:?} became {clean:?}, not {whole:?}");
+    }
+
     /// However it is cut, a stream without secrets comes through, and one with a secret comes through without it.
     #[test]
     fn borders_change_nothing(noise in "[ -~\n]{0,60}", which in 0..2usize, sizes in prop::collection::vec(1..40usize, 1..40)) {
         let secret = [TOKEN, REFRESH][which];
         for text in printed(secret).into_iter().map(|text| format!("{noise}{text}{noise}")) {
-            let (mut rest, mut pieces) = (text.as_bytes(), Vec::new());
-            for size in sizes.iter().cycle() {
-                if rest.is_empty() {
-                    break;
-                }
-                let (piece, more) = rest.split_at(rest.len().min(*size));
-                pieces.push(piece);
-                rest = more;
-            }
-            let clean = streamed(&needles(), pieces.into_iter());
+            let clean = streamed(&needles(), pieces(text.as_bytes(), &sizes));
             prop_assert!(!shows(&clean, secret), "{}", clean);
         }
         let mut plain = Stream::new(Needles::default());
