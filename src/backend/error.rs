@@ -140,6 +140,16 @@ impl BackendError {
         }
     }
 
+    /// Whether nobody is there who could say more: no answer, somebody else's, or an error of the server.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_transient(),
+            Self::Status { status, .. } => matches!(*status, 500..=599),
+            Self::Unexpected { .. } | Self::SessionLost(_) | Self::NotRefreshed { .. } => false,
+        }
+    }
+
     /// Whether only pairing again helps.
     #[must_use]
     pub const fn requires_pairing(&self) -> bool {

@@ -29,9 +29,13 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    fn is_usable(&self) -> bool {
+    fn is_good(&self) -> bool {
         let passing = |answer: &Answer| answer.as_ref().is_err_and(BackendError::is_transient);
-        self.asked.elapsed() <= FRESH && !passing(&self.gateway) && !passing(&self.resource)
+        !passing(&self.gateway) && !passing(&self.resource)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.asked.elapsed() <= FRESH
     }
 
     fn into_facts(self) -> ControlFacts {
@@ -64,14 +68,17 @@ pub(super) async fn fetch(backend: &Jobs, job: &Job) -> Option<Fetched> {
     })
 }
 
-/// Asks again until the answers are fresh and good, the job is to end, or nothing more is to be hoped for.
+/// Asks again where that was too early or failed, until the job is to end or nothing more is to be hoped for.
 pub(super) async fn settle(backend: &Jobs, job: &Job, first: Option<Fetched>, life: &JobLife) -> Option<ControlFacts> {
     let mut fetched = first?;
     let begun = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(4));
-    while !fetched.is_usable() && begun.elapsed() < DEADLINE && !life.stop.is_cancelled() {
+    let mut usable = fetched.is_good() && fetched.is_fresh();
+    while !usable && begun.elapsed() < DEADLINE && !life.stop.is_cancelled() {
         fetched = fetch(backend, job).await?;
-        if fetched.is_usable() {
+        // However long it took: nothing newer is to be had.
+        usable = fetched.is_good();
+        if usable {
             break;
         }
         tokio::select! {

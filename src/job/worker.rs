@@ -267,7 +267,7 @@ impl Worker {
         self.claims.note(id);
         // The wire has milliseconds; the row is compared with what it was given.
         let at = clock::now();
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8));
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(4));
         let mut uncertain = false;
         loop {
             let error = match self.cx.backend.claim(id, at, columns).await {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::Command;
 
 use futures_util::future::BoxFuture;
+use nix::errno::Errno;
 use nix::unistd::{Pid, write};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
@@ -62,8 +63,11 @@ impl<T: Send + 'static> Held<T> {
 
     /// Lets it go on, and waits until it is what it is to be.
     pub(super) async fn exec(self) -> io::Result<T> {
-        write(&self.leave, &[1])?;
-        drop(self.leave);
+        match write(&self.leave, &[1]) {
+            // One that was killed meanwhile ends like any other.
+            Ok(_) | Err(Errno::EPIPE) => drop(self.leave),
+            Err(error) => return Err(error.into()),
+        }
         self.spawning.await.map_err(io::Error::other)?
     }
 }

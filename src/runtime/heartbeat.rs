@@ -75,10 +75,10 @@ impl Sender {
                 }
                 Beat::Failed(_) | Beat::SessionLost(_) => {
                     let step = backoff.ceiling_step();
-                    let wait = step / 2 + (step / 2).mul_f64(rand::random());
-                    Instant::now() + wait.max(asked_wait.unwrap_or_default().min(self.interval))
+                    Instant::now() + step / 2 + (step / 2).mul_f64(rand::random())
                 }
             };
+            let rest = Instant::now() + asked_wait.unwrap_or_default().min(self.interval);
             if self.notes.send(Note::Beat { sent_at, beat }).await.is_err() {
                 return;
             }
@@ -88,7 +88,15 @@ impl Sender {
                 Ok(()) = self.status.changed() => {}
                 Ok(()) = self.picture.changed() => {}
             }
+            self.rest(rest).await;
         }
+    }
+
+    /// Keeps the rest that was asked for, whatever is new; only the goodbye cannot wait.
+    async fn rest(&mut self, until: Instant) {
+        let mut status = self.status.clone();
+        let goodbye = status.wait_for(|status| *status == WireStatus::Offline);
+        drop(tokio::time::timeout_at(until, goodbye).await);
     }
 
     /// How it went, and how long the control plane asks to be left alone.

@@ -226,14 +226,12 @@ async fn a_rate_limit_of_auth_is_obeyed() {
     );
     let server = ScriptedServer::replies([limited, refreshed(&fresh, "r2")]).await;
     let auth = MemoryStore::new(tokens(&jwt("a", -1), "r1")).auth(&server);
-    assert_eq!(
-        auth.bearer().await.unwrap_err().retry_after(),
-        Some(Duration::from_secs(40))
-    );
+    let wait = auth.bearer().await.unwrap_err().retry_after().unwrap();
+    assert!((40..=50).contains(&wait.as_secs()), "{wait:?}");
     tokio::time::advance(Duration::from_secs(39)).await;
     assert!(auth.bearer().await.is_err());
     assert_eq!(server.seen().len(), 1);
-    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(12)).await;
     assert_eq!(auth.bearer().await.unwrap().expose(), fresh);
 }
 

@@ -243,7 +243,7 @@ fn joins_and_openings_have_deadlines() {
 }
 
 #[test]
-fn waits_grow_to_thirty_seconds_and_only_health_resets_them() {
+fn waits_grow_to_eight_seconds_and_only_health_resets_them() {
     let mut lab = Lab::new(1.0);
     let mut waits = Vec::new();
     for _ in 0..7 {
@@ -256,7 +256,7 @@ fn waits_grow_to_thirty_seconds_and_only_health_resets_them() {
         };
         waits.push(down(&lab.give(closed)).1.as_secs());
     }
-    assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+    assert_eq!(waits, [1, 2, 4, 8, 8, 8, 8]);
     lab.open();
     lab.server(JOIN_OK);
     lab.now += Duration::from_secs(61);
@@ -380,7 +380,7 @@ impl Outside {
                 }
                 Action::Emit(RealtimeEvent::SystemOk | RealtimeEvent::Change(_)) => prop_assert!(self.socket),
                 Action::Emit(RealtimeEvent::Down { retry_in, .. }) => {
-                    prop_assert!(!self.socket && retry_in <= Duration::from_secs(30));
+                    prop_assert!(!self.socket && retry_in <= Duration::from_secs(8));
                     self.subscribed = false;
                 }
             }

@@ -11,7 +11,7 @@ use gateway::process::hold::{Registrar, Unregistered};
 use gateway::process::identity::{ProcessIdentity, alive};
 use gateway::process::interactive::{Link, Size, spawn_interactive};
 use gateway::process::mark;
-use gateway::process::spawn::{Child, NotSpawned, spawn_registered};
+use gateway::process::spawn::{Child, NotSpawned, spawn, spawn_registered};
 use gateway::process::spec::Spec;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::eventually::eventually;
+use crate::support::process_list::with_variable;
 use crate::support::registrar::Anybody;
 
 /// What a process would leave that begins.
@@ -192,4 +193,38 @@ async fn why_a_program_cannot_run_is_told_as_ever() {
     let spec = Spec::new("/nowhere/program", job.env.clone());
     let refused = spawn_registered(spec, &mut Anybody).await.unwrap_err();
     assert_eq!(refused.to_string(), "spawn /nowhere/program ENOENT");
+}
+
+/// In the environment of a process that holds many and is killed; its children have it too, as long as they are held.
+const HOLDER: &str = "GATEWAY_TEST_HOLDER";
+
+#[tokio::test]
+async fn those_that_are_held_end_with_a_parent_that_is_killed() {
+    if std::env::var_os(HOLDER).is_some() {
+        return hold_many_and_die().await;
+    }
+    let token = uuid::Uuid::new_v4().to_string();
+    let env = ChildEnv::exactly(std::env::vars_os()).with(HOLDER, &token);
+    let test = "held::those_that_are_held_end_with_a_parent_that_is_killed";
+    let spec = Spec::new(std::env::current_exe().unwrap(), env).args(["--exact", test, "--nocapture"]);
+    let exit = spawn(spec).unwrap().wait(CancellationToken::new()).await;
+    assert_eq!(exit.signal, Some(9), "{}", String::from_utf8_lossy(&exit.stderr.bytes));
+    let mark = format!("{HOLDER}={token}");
+    eventually("the held ones to end", || {
+        ready(with_variable(&mark).is_empty().then_some(()))
+    })
+    .await;
+}
+
+async fn hold_many_and_die() {
+    let jobs: Vec<Job> = std::iter::repeat_with(Job::new).take(8).collect();
+    let mut witnesses: Vec<_> = jobs.iter().map(|job| Witness::of(job, Word::Nothing)).collect();
+    let spawning = witnesses
+        .iter_mut()
+        .map(|witness| spawn_registered(witness.job.spec(), witness));
+    let all = async {
+        eventually("all to be held", || ready((forks().len() == jobs.len()).then_some(()))).await;
+        kill(Pid::this(), Signal::SIGKILL).unwrap();
+    };
+    tokio::join!(futures_util::future::join_all(spawning), all);
 }

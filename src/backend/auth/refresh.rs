@@ -23,7 +23,7 @@ use crate::domain::secret::Secret;
 /// Between two attempts to write tokens that the disk refused.
 const STORE_PAUSE: Duration = Duration::from_secs(30);
 /// How long another process may hold the store's lock.
-const LOCK_DEADLINE: Duration = Duration::from_secs(45);
+const LOCK_DEADLINE: Duration = Duration::from_secs(75);
 /// A wrong clock must not make a storm: so many refreshes in so long.
 const MAX_REFRESHES: usize = 2;
 const REFRESH_WINDOW: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! The one HTTP client: deadlines, bounded answers, captive portals, server time.
 
 mod endpoint;
+mod outage;
 mod request;
 
 use std::error::Error as _;
@@ -14,6 +15,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
 
+use self::outage::Outage;
 pub(crate) use self::request::{Answer, Body, Request};
 use crate::backend::error::{BackendError, HttpError, without_secrets};
 use crate::domain::clock::{self, ServerOffset};
@@ -45,6 +47,7 @@ struct Inner {
     client: reqwest::Client,
     endpoint: Endpoint,
     offset: Mutex<Option<ServerOffset>>,
+    outage: Outage,
 }
 
 /// Installs the process's one cryptography provider; later calls do nothing.
@@ -81,12 +84,12 @@ impl Http {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| refuse(&innermost(&error)))?;
-        let offset = Mutex::new(None);
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
                 endpoint,
-                offset,
+                offset: Mutex::new(None),
+                outage: Outage::new(),
             }),
         })
     }
@@ -109,18 +112,33 @@ impl Http {
         self.server_offset().unwrap_or_default().server_time(clock::now())
     }
 
+    /// Waits, while the control plane is away, until it may be tried again.
+    ///
+    /// # Errors
+    /// [`HttpError::Connect`] when too many others are waiting too.
+    pub(crate) async fn turn(&self) -> Result<(), HttpError> {
+        if self.inner.outage.turn().await {
+            return Ok(());
+        }
+        Err(HttpError::Connect {
+            host: self.inner.endpoint.host(),
+            reason: "it has not answered for a while".to_owned(),
+        })
+    }
+
     /// Sends once. An error status is an error.
     pub(crate) async fn send(&self, request: &Request, bearer: &Secret) -> Result<Answer, BackendError> {
+        self.turn().await?;
         let deadline = request.deadline();
         let exchange = self.exchange(request, bearer);
-        match tokio::time::timeout(deadline, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(HttpError::Timeout {
-                host: self.inner.endpoint.host(),
-                after: deadline,
-            }
-            .into()),
-        }
+        let result = tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
+            let host = self.inner.endpoint.host();
+            Err(HttpError::Timeout { host, after: deadline }.into())
+        });
+        self.inner
+            .outage
+            .learn(result.as_ref().is_err_and(BackendError::is_outage));
+        result
     }
 
     async fn exchange(&self, request: &Request, bearer: &Secret) -> Result<Answer, BackendError> {
@@ -282,12 +300,13 @@ fn parse_date(text: &str) -> Option<Timestamp> {
     PARSER.parse_timestamp(text).ok()
 }
 
-/// `Retry-After` as seconds or as a date, never more than a minute: what waits may hold a slot.
+/// `Retry-After` as seconds or as a date, taken for a minute at most: what waits may hold a slot. Up to a quarter more,
+/// so that those who were sent away together do not come back together.
 pub(crate) fn retry_after(headers: &HeaderMap, server_now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => Duration::try_from(parse_date(text)?.duration_since(server_now)).unwrap_or_default(),
     };
-    Some(wait.min(MAX_RETRY_AFTER))
+    Some(wait.min(MAX_RETRY_AFTER).mul_f64(1.0 + rand::random::<f64>() / 4.0))
 }

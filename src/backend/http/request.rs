@@ -9,8 +9,9 @@ use reqwest::{Method, Url};
 
 use crate::backend::error::BackendError;
 
-/// Deadline of an ordinary request, from its start to the last byte of the answer.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Deadline of an ordinary request, from its start to the last byte of the answer. A control plane under load may take
+/// twenty seconds and still serve.
+pub const DEADLINE: Duration = Duration::from_secs(25);
 /// Longest deadline of an upload, and the rate it is planned with.
 const MAX_UPLOAD_DEADLINE: Duration = Duration::from_secs(180);
 const UPLOAD_BYTES_PER_SECOND: u64 = 512 * 1024;

@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::backend::realtime::protocol::{self, Reading};
 use crate::backend::realtime::{Binding, RealtimeEvent};
@@ -33,7 +34,8 @@ pub const DEAD_PEER: Duration = Duration::from_secs(40);
 /// Only a subscription that lived so long resets the waits: a crash-looping server is not hammered.
 pub const HEALTHY: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// While the channel is away the rows are asked for every few seconds: a longer wait would spare the server nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
 /// What happened outside.
 #[derive(Debug)]
@@ -171,8 +173,11 @@ impl Machine {
         self.malformed
     }
 
-    /// Counts something that was no message.
-    pub const fn count_malformed(&mut self) {
+    /// Counts something that was no message, and tells of the first.
+    pub fn count_malformed(&mut self) {
+        if self.malformed == 0 {
+            warn!("A message of the realtime channel makes no sense; such messages are counted from now on");
+        }
         self.malformed = self.malformed.saturating_add(1);
     }
 

@@ -67,6 +67,7 @@ impl fmt::Debug for Socket {
 
 /// Gets a token and opens a socket for it.
 pub(super) async fn open(client: Client, renew: bool) -> Result<(Socket, Secret), Refusal> {
+    client.http().turn().await.map_err(|error| error.to_string())?;
     let token = token(&client, renew).await?;
     let address = address(client.http())?;
     let mut config = WebSocketConfig::default();

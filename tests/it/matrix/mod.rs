@@ -2,12 +2,14 @@
 //!
 //! `docs/RELIABILITY.md` is the table; `tests/layers.rs` holds it against the names here.
 
+mod claims;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]
 mod disk;
+mod inputs;
 mod journal;
 #[cfg(target_os = "linux")]
 mod journal_calls;
@@ -16,8 +18,17 @@ mod journal_host;
 #[cfg(target_os = "linux")]
 mod kill_loop;
 mod login;
+#[cfg(target_os = "linux")]
+mod names;
+mod network;
+mod network_nightly;
+mod outages;
+mod outages_nightly;
 mod restart;
 mod scene;
+#[cfg(target_os = "linux")]
+mod soak;
+mod strangers;
 mod twins;
 
 pub(crate) use journal::child as keep_a_journal;

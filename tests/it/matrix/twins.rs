@@ -1,5 +1,10 @@
 //! Paths that do the same: what holds on one has to hold on the other.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
 use crate::matrix::scene::{Scene, printed};
 
 /// How a job reaches the daemon.
@@ -39,6 +44,16 @@ impl Ingress {
             Self::Poll => Some(("PANORAMA_GATEWAY_TEST_REALTIME", "off")),
         }
     }
+}
+
+/// Goes every way at the same time: a row mostly waits.
+pub(super) async fn on_every_path(row: impl AsyncFn(Ingress, Work)) {
+    let ended = TWINS.map(|(ingress, work)| {
+        let ended = AssertUnwindSafe(row(ingress, work)).catch_unwind();
+        ended.map(move |ended| ended.err().map(|_panic| (ingress, work)))
+    });
+    let failed: Vec<_> = join_all(ended).await.into_iter().flatten().collect();
+    assert!(failed.is_empty(), "failed on {failed:?}");
 }
 
 #[tokio::test]

@@ -123,6 +123,20 @@ impl Host {
         self.start_as("/bin/bash", &before, settings)
     }
 
+    /// A daemon that finds names in this file only.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_with_names_of(&self, hosts: &Path, settings: &[(&str, &str)]) -> Daemon {
+        let script = r#"mount --bind "$1" /etc/hosts && mount --bind /dev/null /etc/resolv.conf && shift && exec "$@""#;
+        let alone = if nix::unistd::Uid::effective().is_root() {
+            "-m"
+        } else {
+            "-rm"
+        };
+        let hosts = hosts.to_str().unwrap();
+        let before = [alone, "sh", "-c", script, "sh", hosts, env!("CARGO_BIN_EXE_gateway")];
+        self.start_as("/usr/bin/unshare", &before, settings)
+    }
+
     /// A daemon whose disk fails.
     #[cfg(target_os = "linux")]
     pub(crate) fn start_on(&self, disk: &BadDisk, settings: &[(&str, &str)]) -> Daemon {
