@@ -185,6 +185,13 @@ pub fn without_partial_character(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
+/// Bytes at the beginning of `bytes` that end a character begun before, for cutting at a limit.
+#[must_use]
+pub fn end_of_partial_character(bytes: &[u8]) -> usize {
+    let is_continuation = |byte: &&u8| **byte & 0b1100_0000 == 0b1000_0000;
+    bytes.iter().take(3).take_while(is_continuation).count()
+}
+
 /// Valid text as the inside of a JSON string.
 fn put_text(text: &str, sink: &mut impl Sink) {
     let mut rest = text.as_bytes();
@@ -342,6 +349,10 @@ mod tests {
         }
         assert_eq!(without_partial_character(b"a\xff\xff"), 3);
         assert_eq!(without_partial_character(b""), 0);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5].map(|cut| end_of_partial_character(&text[cut..])),
+            [0, 0, 3, 2, 1, 0]
+        );
     }
 
     #[test]

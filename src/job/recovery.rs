@@ -161,7 +161,7 @@ async fn end_survivors(jobs: impl Iterator<Item = &JobId>) {
     if jobs.is_empty() {
         return;
     }
-    let killed = mark::kill_marked(&jobs).await;
+    let killed = mark::kill_marked(&jobs).await.found.len();
     if killed > 0 {
         info!(killed, "Killed what interrupted jobs had left running");
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::domain::escape::{needs_escape, without_partial_character};
+use crate::domain::escape::{end_of_partial_character, needs_escape, without_partial_character};
 
 /// As much as a pipe holds on Linux.
 const READ_BYTES: usize = 64 * 1024;
@@ -137,8 +137,7 @@ impl Ends {
         let (mut bytes, mut last) = (self.first.kept, &*self.last.make_contiguous());
         if truncated {
             bytes.truncate(without_partial_character(&bytes));
-            let stump = last.iter().take_while(|byte| is_continuation(**byte)).count().min(3);
-            last = last.get(stump..).unwrap_or_default();
+            last = last.get(end_of_partial_character(last)..).unwrap_or_default();
         }
         let left_out = total.saturating_sub((bytes.len() + last.len()) as u64);
         if truncated && self.limit > 0 {
@@ -166,11 +165,6 @@ impl Take for Ends {
         self.last.drain(..surplus);
         self.last.extend(fresh);
     }
-}
-
-/// Whether the byte is the second or a later one of a character.
-const fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
 }
 
 #[cfg(test)]

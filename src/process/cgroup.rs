@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
+use crate::process::mark::Swept;
 use crate::process::sys;
 
 /// The directory of all leaves.
@@ -49,12 +50,17 @@ impl Leaf {
         }
     }
 
-    /// Has the command join before it is what it is to be: nothing it starts can be born elsewhere.
-    pub(super) fn admit(&self, command: &mut Command) {
+    /// Has the command join before it is what it is to be: nothing it starts can be born elsewhere. False when it
+    /// cannot.
+    pub(super) fn admit(&self, command: &mut Command) -> bool {
         match open(&self.0.join("cgroup.procs")) {
             Ok(members) => sys::join::join_first(command, members),
-            Err(error) => tracing::warn!(%error, "A job cannot join its cgroup"),
+            Err(error) => {
+                tracing::warn!(%error, "A job cannot join its cgroup");
+                return false;
+            }
         }
+        true
     }
 
     /// Ends everybody in it, without waiting for that.
@@ -68,24 +74,18 @@ impl Leaf {
     }
 }
 
-/// Ends whatever is in the cgroups of these jobs, and takes them away. Tells how many processes there were.
-pub(super) async fn end<'a>(jobs: impl IntoIterator<Item = &'a str>) -> usize {
+/// Ends whatever is in the cgroups of these jobs, and takes them away.
+pub(super) async fn end<'a>(jobs: impl IntoIterator<Item = &'a str>) -> Swept {
     let mut left: Vec<PathBuf> = jobs.into_iter().filter_map(place).filter(|dir| dir.is_dir()).collect();
-    let members = left.iter().map(|dir| members(dir)).sum();
+    let found = left.iter().flat_map(|dir| members(dir)).collect();
     let deadline = Instant::now() + KILL_DEADLINE;
     let mut pause = FIRST_LOOK;
     loop {
         left.iter().for_each(|dir| kill(dir));
         left.retain(|dir| is_populated(dir) || !remove(dir));
-        if left.is_empty() {
-            return members;
-        }
-        if Instant::now() >= deadline {
-            tracing::warn!(
-                ?left,
-                "Processes survive the end of their cgroup, going on without them"
-            );
-            return members;
+        if left.is_empty() || Instant::now() >= deadline {
+            let survivors = left.iter().flat_map(|dir| members(dir)).collect();
+            return Swept { found, survivors };
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -137,9 +137,9 @@ fn is_populated(dir: &Path) -> bool {
     events.lines().any(|line| line == "populated 1")
 }
 
-fn members(dir: &Path) -> usize {
+fn members(dir: &Path) -> Vec<i32> {
     let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    members.lines().count()
+    members.lines().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// Also what a job made in it, a gateway for instance. False while somebody is in it.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::domain::secret::Secret;
 use crate::process::mark;
 
 /// Names that begin like this are the gateway's own.
@@ -20,6 +21,9 @@ const OWN_NAMES: &[&str] = &[
     // Each job gets its own; ours is there when we were started by a job ourselves.
     mark::NAME,
 ];
+/// Words in the names of secrets, and in those of keys that everybody may know.
+const SECRET_WORDS: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL", "DATABASE_URL"];
+const PUBLIC_WORDS: &[&str] = &["ANON_KEY", "PUBLISHABLE", "PUBLIC"];
 /// Where children put temporary files.
 const TEMP_NAMES: &[&str] = &["TMPDIR", "TMP", "TEMP"];
 
@@ -90,6 +94,24 @@ impl fmt::Debug for ChildEnv {
     }
 }
 
+/// The secrets among what [`ChildEnv::for_user`] leaves out. A job of the same account can still read them where the
+/// gateway has them from: in its process, or in the env file.
+pub fn withheld_secrets<'a>(
+    environment: impl IntoIterator<Item = (&'a OsStr, &'a OsStr)>,
+    from_env_file: &BTreeSet<String>,
+) -> impl Iterator<Item = Secret> {
+    let withheld = environment
+        .into_iter()
+        .filter(move |(name, _)| is_own(name) || is_in(from_env_file, name));
+    let secret = withheld.filter(|(name, _)| name.to_str().is_some_and(names_secret));
+    secret.filter_map(|(_, value)| value.to_str().map(Secret::new))
+}
+
+fn names_secret(name: &str) -> bool {
+    let has = |words: &[&str]| words.iter().any(|word| name.to_ascii_uppercase().contains(word));
+    has(SECRET_WORDS) && !has(PUBLIC_WORDS)
+}
+
 fn is_own(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
     OWN_PREFIXES.iter().any(|prefix| bytes.starts_with(prefix.as_bytes()))
@@ -149,6 +171,25 @@ mod tests {
     #[test]
     fn what_an_env_file_brought_goes() {
         assert_eq!(scrubbed(&["A", "B"], &["A"]), ["B"]);
+    }
+
+    #[test]
+    fn withheld_secrets_are_known_and_what_is_public_or_the_users_is_not() {
+        let named = [
+            "PANORAMA_VM_BOOTSTRAP_TOKEN",
+            "SUPABASE_SERVICE_ROLE_KEY",
+            "DATABASE_URL",
+            "from_file_password",
+            "FROM_FILE_NAME",
+            "PANORAMA_SUPABASE_ANON_KEY",
+            "PANORAMA_GATEWAY_CONCURRENCY",
+            "GITHUB_TOKEN",
+        ];
+        let environment = named.iter().map(|name| (OsStr::new(name), OsStr::new(name)));
+        let from_file = ["from_file_password", "FROM_FILE_NAME"].map(str::to_owned).into();
+        let found: Vec<_> = withheld_secrets(environment, &from_file).collect();
+        let found: Vec<_> = found.iter().map(Secret::expose).collect();
+        assert_eq!(found, &named[..4]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::process::capture::Captured;
+use crate::process::containment::{Held, Method};
+use crate::process::mark::Swept;
 
 /// Why it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Exit {
     pub duration: Duration,
     /// Whether the pipes were read to the end.
     pub pipes: Pipes,
+    /// What held it and all that it started.
+    pub held_by: Method,
 }
 
 impl Exit {
@@ -55,6 +59,15 @@ impl Exit {
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.ending == Ending::Exited && self.exit_code == Some(0)
+    }
+
+    /// How well it was held, with what the sweep after it found.
+    #[must_use]
+    pub fn held(&self, swept: &Swept) -> Held {
+        Held {
+            by: self.held_by,
+            survivors: swept.survivors.len(),
+        }
     }
 
     /// Whether its time was up.

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use crate::process::cgroup::{self, Leaf};
+use crate::process::containment::Method;
 use crate::process::env::ChildEnv;
 use crate::process::guardian;
 use crate::process::identity::ProcessIdentity;
@@ -32,10 +33,13 @@ impl Fence {
         }))
     }
 
-    /// Has the command start inside.
-    pub(super) fn admit(&self, command: &mut Command) {
-        if let Some(leaf) = self.leaf() {
-            leaf.admit(command);
+    /// Has the command start inside; tells what holds it there.
+    pub(super) fn admit(&self, command: &mut Command) -> Method {
+        match self.leaf() {
+            Some(leaf) if leaf.admit(command) => Method::Cgroup,
+            // Nothing has its mark.
+            None if self.0.is_none() => Method::Group,
+            Some(_) | None => Method::WITHOUT_CGROUP,
         }
     }
 

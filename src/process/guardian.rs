@@ -145,7 +145,7 @@ pub fn run(words: impl BufRead) -> io::Result<()> {
     }
     let jobs: HashSet<&str> = at_work.keys().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    runtime.block_on(mark::kill_marked(&jobs));
+    drop(runtime.block_on(mark::kill_marked(&jobs)));
     Ok(())
 }
 

@@ -30,16 +30,16 @@ pub trait Registrar: Send {
 pub struct Unregistered(pub String);
 
 /// A child that has not become what it is to be; `T` is that child. Dropped, it never does.
-pub(super) struct Held<T> {
+pub(super) struct Fork<T> {
     pid: Pid,
     leave: OwnedFd,
     // The thread that spawns waits for the end of the exec, and so do we, elsewhere.
     spawning: JoinHandle<io::Result<T>>,
 }
 
-impl<T: Send + 'static> Held<T> {
+impl<T: Send + 'static> Fork<T> {
     /// Forks, by `spawn`. Hooks that the command has already run first.
-    pub(super) async fn fork(
+    pub(super) async fn of(
         mut command: Command,
         spawn: impl FnOnce(tokio::process::Command) -> io::Result<T> + Send + 'static,
     ) -> io::Result<Self> {

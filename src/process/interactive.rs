@@ -11,13 +11,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
+use crate::process::containment::Method;
 use crate::process::failure;
 use crate::process::fence::Fence;
 use crate::process::group;
-use crate::process::hold::{Held, Registrar};
+use crate::process::hold::{Fork, Registrar};
 use crate::process::identity::ProcessIdentity;
 use crate::process::spawn::{Group, NotSpawned, command, pid_of};
 use crate::process::spec::Spec;
+use crate::process::sys;
 
 /// Columns and rows of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,7 @@ pub struct Interactive {
     // Before `child`, so that on drop the group is signalled while the leader still pins its number.
     group: Group,
     fence: Fence,
+    held_by: Method,
     child: tokio::process::Child,
     identity: ProcessIdentity,
     grace: Duration,
@@ -94,22 +97,26 @@ pub async fn spawn_interactive(
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
-    fence.admit(&mut command);
+    let held_by = fence.admit(&mut command);
     let explain = |error| failure::explain(spec, error);
-    let held = match link {
-        Link::Pipes => Held::fork(command, on_pipes).await,
-        Link::Terminal(size) => Held::fork(command, move |command| on_terminal(command, size)).await,
+    let fork = match link {
+        Link::Pipes => {
+            sys::session::lead_session(&mut command);
+            Fork::of(command, on_pipes).await
+        }
+        Link::Terminal(size) => Fork::of(command, move |command| on_terminal(command, size)).await,
     }
     .map_err(explain)?;
-    fence.holds(held.identity());
-    registrar.register(held.identity()).await?;
-    let (child, streams) = held.exec().await.map_err(explain)?;
+    fence.holds(fork.identity());
+    registrar.register(fork.identity()).await?;
+    let (child, streams) = fork.exec().await.map_err(explain)?;
     let pid = pid_of(child.id()).map_err(explain)?;
     let identity = ProcessIdentity::of_leader(pid);
     fence.holds(identity);
     let interactive = Interactive {
         group: Group::of(pid),
         fence,
+        held_by,
         child,
         identity,
         grace: spec.grace,
@@ -120,7 +127,6 @@ pub async fn spawn_interactive(
 
 fn on_pipes(mut command: tokio::process::Command) -> io::Result<(tokio::process::Child, Streams)> {
     command
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -163,6 +169,12 @@ impl Interactive {
     #[must_use]
     pub const fn identity(&self) -> ProcessIdentity {
         self.identity
+    }
+
+    /// What holds it and all that it starts.
+    #[must_use]
+    pub const fn held_by(&self) -> Method {
+        self.held_by
     }
 
     /// Awaits its own end. What it left in the background is left alone. May be given up and called again.

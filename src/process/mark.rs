@@ -22,21 +22,40 @@ pub const NAME: &str = "GATEWAY_JOB_ID";
 /// Longer environments than the kernel lets a program start with are not read to their end.
 const MAX_ENVIRONMENT: u64 = 8 << 20;
 
+/// What a sweep came to: process ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Who was there.
+    pub found: HashSet<i32>,
+    /// Who could not be ended within the deadline.
+    pub survivors: HashSet<i32>,
+}
+
 /// Kills every process in the cgroup of one of `jobs` or with its mark, and looks again until there is none: what is
-/// born between a look and its signals is found by the next. Tells how many were killed.
-pub async fn kill_marked(jobs: &HashSet<&str>) -> usize {
-    let in_cgroups = cgroup::end(jobs.iter().copied()).await;
+/// born between a look and its signals is found by the next.
+pub async fn kill_marked(jobs: &HashSet<&str>) -> Swept {
+    let (inside, mut swept) = tokio::join!(cgroup::end(jobs.iter().copied()), kill_carriers(jobs));
+    swept.found.extend(inside.found);
+    swept.survivors.extend(inside.survivors);
+    if !swept.survivors.is_empty() {
+        tracing::warn!(pids = ?swept.survivors, ?jobs, "Processes of a job survive SIGKILL, going on without them");
+    }
+    swept
+}
+
+async fn kill_carriers(jobs: &HashSet<&str>) -> Swept {
     let deadline = Instant::now() + KILL_DEADLINE;
-    let mut killed = HashSet::new();
+    let mut found = HashSet::new();
     let mut pause = FIRST_LOOK;
     loop {
-        let found = marked(jobs);
-        if found.is_empty() || Instant::now() >= deadline {
-            return in_cgroups + killed.len();
+        let carriers = marked(jobs);
+        if carriers.is_empty() || Instant::now() >= deadline {
+            let survivors = carriers.into_iter().map(Pid::as_raw).collect();
+            return Swept { found, survivors };
         }
-        for pid in found {
+        for pid in carriers {
             end(pid);
-            killed.insert(pid);
+            found.insert(pid.as_raw());
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::future::pending;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, ExitStatus, Stdio};
@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::limits::PIPE_GRACE;
 use crate::process::capture::{Captured, Collector, Hearer, Overheard, Take, read_all};
+use crate::process::containment::Method;
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
 use crate::process::fence::Fence;
 use crate::process::group;
-use crate::process::hold::{Held, Registrar, Unregistered};
+use crate::process::hold::{Fork, Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::process::spec::{Spec, Stdin};
 use crate::process::sys;
@@ -40,6 +41,7 @@ pub struct Child {
     // Before `child`, so that on drop the group is signalled while the leader still pins its number.
     group: Group,
     fence: Fence,
+    held_by: Method,
     child: tokio::process::Child,
     identity: ProcessIdentity,
     stdin: Stdin,
@@ -55,10 +57,10 @@ pub struct Child {
 /// # Errors
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
-    let (command, fence) = prepare(&spec)?;
+    let (command, fence, held_by) = prepare(&spec)?;
     let started = without_inheritance(|| owned(command).spawn());
     let child = started.map_err(|error| failure::explain(&spec, error))?;
-    Child::of(child, fence, spec)
+    Child::of(child, (fence, held_by), spec)
 }
 
 /// Starts a process of a job, once `registrar` has written it down.
@@ -66,15 +68,15 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
 /// # Errors
 /// [`NotSpawned`] when it never ran.
 pub async fn spawn_registered(spec: Spec, registrar: &mut dyn Registrar) -> Result<Child, NotSpawned> {
-    let (command, fence) = prepare(&spec)?;
+    let (command, fence, held_by) = prepare(&spec)?;
     let explain = |error| failure::explain(&spec, error);
-    let held = Held::fork(command, |mut command| command.spawn())
+    let fork = Fork::of(command, |mut command| command.spawn())
         .await
         .map_err(explain)?;
-    fence.holds(held.identity());
-    registrar.register(held.identity()).await?;
-    let child = held.exec().await.map_err(explain)?;
-    Ok(Child::of(child, fence, spec)?)
+    fence.holds(fork.identity());
+    registrar.register(fork.identity()).await?;
+    let child = fork.exec().await.map_err(explain)?;
+    Ok(Child::of(child, (fence, held_by), spec)?)
 }
 
 /// A process of a job that never ran.
@@ -87,20 +89,21 @@ pub enum NotSpawned {
     Unregistered(#[from] Unregistered),
 }
 
-fn prepare(spec: &Spec) -> Result<(Command, Fence), SpawnError> {
+fn prepare(spec: &Spec) -> Result<(Command, Fence, Method), SpawnError> {
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
+    // Its own, so that no terminal of ours is a terminal of its; and with it, its own group.
+    sys::session::lead_session(&mut command);
     command
-        .process_group(0)
         .stdin(match spec.stdin {
             Stdin::Null => Stdio::null(),
             Stdin::Bytes(_) => Stdio::piped(),
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    fence.admit(&mut command);
-    Ok((command, fence))
+    let held_by = fence.admit(&mut command);
+    Ok((command, fence, held_by))
 }
 
 /// A command with exactly this environment that starts with fresh signal dispositions.
@@ -135,7 +138,7 @@ pub(super) fn pid_of(id: Option<u32>) -> std::io::Result<Pid> {
 }
 
 impl Child {
-    fn of(child: tokio::process::Child, fence: Fence, spec: Spec) -> Result<Self, SpawnError> {
+    fn of(child: tokio::process::Child, (fence, held_by): (Fence, Method), spec: Spec) -> Result<Self, SpawnError> {
         let spawned = Instant::now();
         let pid = pid_of(child.id()).map_err(|error| failure::explain(&spec, error))?;
         let identity = ProcessIdentity::of_leader(pid);
@@ -143,6 +146,7 @@ impl Child {
         Ok(Self {
             group: Group::of(pid),
             fence,
+            held_by,
             child,
             identity,
             stdin: spec.stdin,
@@ -214,6 +218,7 @@ impl Child {
             status,
             duration: self.spawned.elapsed(),
             pipes: drain(pumps).await,
+            held_by: self.held_by,
         }
     }
 
@@ -246,8 +251,9 @@ impl Child {
             Some(pgid) => group::end(pgid, self.grace).await,
             None => false,
         };
-        self.fence.end().await;
-        let status = timeout(group::KILL_DEADLINE, self.child.wait()).await;
+        // Side by side: whoever survives the one outlasts the other.
+        let ended = timeout(group::KILL_DEADLINE, self.child.wait());
+        let ((), status) = tokio::join!(self.fence.end(), ended);
         let status = status.ok().and_then(Result::ok);
         if status.is_some() {
             self.group.release();
@@ -300,6 +306,7 @@ pub(super) struct End {
     status: Option<ExitStatus>,
     duration: Duration,
     pipes: Pipes,
+    held_by: Method,
 }
 
 impl End {
@@ -312,6 +319,7 @@ impl End {
             stderr,
             duration: self.duration,
             pipes: self.pipes,
+            held_by: self.held_by,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::config::paths::Paths;
 use crate::config::settings::{Settings, device_name_for_start};
 use crate::config::sources::{Environment, hostname};
 use crate::domain::needles::Needles;
+use crate::process::env::withheld_secrets;
 use crate::process::{containment, guardian};
 use crate::runtime::gateway::{Gateway, Plan};
 use crate::runtime::logging;
@@ -118,6 +119,7 @@ pub async fn run(start: Start) -> RunEnd {
         Err(error) => return RunEnd::failed(&error),
     };
     let secrets = Needles::default();
+    withheld_secrets(start.env.vars(), &start.from_env_file).for_each(|secret| secrets.hold(&secret));
     match RotatingLog::open(&start.paths) {
         Ok(log) => logging::init(log, start.verbose, secrets.clone()),
         Err(error) => return RunEnd::failed(&error),

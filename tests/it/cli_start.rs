@@ -18,39 +18,9 @@ pub(crate) fn paired() -> Home {
     home
 }
 
+/// Of the daemon that runs there; null when none does.
 pub(crate) fn pid(home: &Home) -> Value {
     home.gateway(&["status", "--json"]).ok().json()["pid"].clone()
-}
-
-#[test]
-fn two_starts_at_once_give_one_daemon() {
-    let home = paired();
-    home.gateway(&["stop"]).ok();
-    let plane = home.serve_again();
-    let start = || {
-        home.command(&["start"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    let (mut one, mut other) = (start(), start());
-    assert!(one.wait().unwrap().success());
-    assert!(other.wait().unwrap().success());
-    assert!(pid(&home).is_u64());
-    home.gateway(&["stop", "--now"]).ok();
-    assert!(pid(&home).is_null(), "a second daemon was left");
-    drop(plane);
-}
-
-#[test]
-fn a_second_foreground_start_names_the_holder() {
-    let home = paired();
-    let holder = pid(&home);
-    let done = home.gateway(&["start", "--foreground"]).exits(1);
-    assert!(done.stderr.contains(&format!("PID {holder}")), "{done:?}");
-    assert_eq!(pid(&home), holder);
-    assert_eq!(home.gateway(&["start"]).ok().stdout, "Gateway already running\n");
 }
 
 /// Takes a lock as a running process of ours does. Let go after somebody asked and before an answer, it is the lock of

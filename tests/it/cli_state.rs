@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -69,32 +69,6 @@ fn reading_commands_tell_what_is_missing() {
     let done = home.gateway(&["job", "list", "--json"]).exits(7);
     let error: serde_json::Value = serde_json::from_str(&done.stderr).unwrap();
     assert_eq!(error["error"]["exit_code"], 7);
-}
-
-#[expect(clippy::disallowed_methods, reason = "a stranger's process")]
-#[test]
-fn a_strangers_process_in_the_pid_file_is_left_alone() {
-    let home = Home::new();
-    let mut stranger = Command::new("/bin/sleep")
-        .arg("60")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::fs::create_dir_all(home.state()).unwrap();
-    std::fs::set_permissions(home.state(), Permissions::from_mode(0o700)).unwrap();
-    let pid_file = home.state().join("gateway.pid");
-    std::fs::write(&pid_file, format!("{}\n", stranger.id())).unwrap();
-    std::fs::set_permissions(&pid_file, Permissions::from_mode(0o600)).unwrap();
-    let status = home.gateway(&["status", "--json"]).ok().json();
-    assert_eq!(status["running"], false);
-    assert_eq!(status["stale_pid"], stranger.id());
-    let done = home.gateway(&["stop"]).ok();
-    assert_eq!(done.stdout, "Gateway is not running (stale PID removed)\n");
-    assert!(!pid_file.exists());
-    assert_eq!(stranger.try_wait().unwrap(), None, "the stranger must live");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
-    assert_eq!(home.gateway(&["stop"]).ok().stdout, "Gateway is not running\n");
 }
 
 #[test]

@@ -9,18 +9,18 @@ use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
 use crate::support::scripted_server::{Reply, ScriptedServer, Seen, ServerSocket};
 
-const POLL_ONLY: [(&str, &str); 1] = [("PANORAMA_GATEWAY_TEST_REALTIME", "off")];
+pub(crate) const POLL_ONLY: [(&str, &str); 1] = [("PANORAMA_GATEWAY_TEST_REALTIME", "off")];
 
 /// The job table of a control plane that does as little as it can.
 #[derive(Clone, Default)]
-struct Table {
+pub(crate) struct Table {
     rows: Arc<Mutex<Vec<Value>>>,
     /// Rows that nobody may claim.
     refused: Arc<Mutex<Vec<String>>>,
 }
 
 impl Table {
-    fn put(&self, row: Value) {
+    pub(crate) fn put(&self, row: Value) {
         self.rows.lock().unwrap().push(row);
     }
 
@@ -65,10 +65,19 @@ impl Table {
         let place = rows
             .iter()
             .position(|row| id == format!("eq.{}", row["id"].as_str().unwrap()));
-        let mut row = rows.remove(place.unwrap());
+        let Some(place) = place else {
+            return Reply::Json(200, json!([]));
+        };
+        let mut row = rows.remove(place);
         row["status"] = json!("running");
         Reply::Json(200, json!([columns(&row, whole)]))
     }
+}
+
+/// An event about a row, on the channel that was joined so.
+pub(crate) fn pushed(join: &Frame, kind: &str, record: &Value) -> Frame {
+    let data = json!({"schema": "public", "table": "gateway_jobs", "type": kind, "errors": null, "record": record});
+    Frame::new(&join.topic, "postgres_changes", json!({"ids": [1], "data": data}))
 }
 
 fn columns(row: &Value, whole: bool) -> Value {
@@ -80,14 +89,14 @@ fn columns(row: &Value, whole: bool) -> Value {
 }
 
 /// A host whose control plane is a table.
-struct Stage {
-    host: Host,
-    server: ScriptedServer,
-    table: Table,
+pub(crate) struct Stage {
+    pub(crate) host: Host,
+    pub(crate) server: ScriptedServer,
+    pub(crate) table: Table,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (mut host, table) = (Host::new().await, Table::default());
         let answers = table.clone();
         let server = ScriptedServer::start(move |seen| answers.answer(seen)).await;
@@ -96,7 +105,7 @@ impl Stage {
         Self { host, server, table }
     }
 
-    fn row(&self, id: &str, payload: &Value) -> Value {
+    pub(crate) fn row(&self, id: &str, payload: &Value) -> Value {
         let at = "2026-01-01T00:00:00Z";
         json!({
             "id": id, "team_id": self.host.paired.team_id, "gateway_id": self.host.paired.gateway_id,
@@ -105,7 +114,7 @@ impl Stage {
     }
 
     /// What the end of a job says, once it was sent.
-    async fn end_of(&self, id: &str) -> Value {
+    pub(crate) async fn end_of(&self, id: &str) -> Value {
         eventually(&format!("the end of {id}"), || async {
             let wanted = format!("id=eq.{id}&status=eq.running");
             let seen = self.server.seen();
@@ -159,9 +168,7 @@ async fn an_event_that_lacks_a_column_fails_no_job() {
     let row = stage.row("pushed", &json!({}));
     let record = columns(&row, false);
     stage.table.put(row);
-    let data = json!({"schema": "public", "table": "gateway_jobs", "type": "INSERT", "errors": null, "record": record});
-    let change = Frame::new(&join.topic, "postgres_changes", json!({"ids": [1], "data": data}));
-    socket.send(&change).await;
+    socket.send(&pushed(&join, "INSERT", &record)).await;
     assert_eq!(stage.end_of("pushed").await["status"], "completed");
     assert_eq!(daemon.stop().await.exit_code, Some(0));
 }

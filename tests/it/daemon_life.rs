@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gateway::process::identity::alive;
-use gateway::wire::local::{LocalReply, LocalRequest, StopHow};
+use gateway::wire::local::{LocalReply, LocalRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -11,18 +11,7 @@ use tokio::time::Instant;
 
 use crate::support::daemon::{Daemon, Host};
 use crate::support::eventually::{eventually, within};
-
-#[tokio::test]
-async fn a_second_start_is_refused_and_names_the_holder() {
-    let host = Host::new().await;
-    let first = host.start_ready(&[]).await;
-    let exit = host.start(&[]).ended().await;
-    let said = String::from_utf8_lossy(&exit.stderr.bytes).into_owned();
-    assert_eq!(exit.exit_code, Some(1), "{said}");
-    assert!(said.contains(&first.pid().to_string()), "{said}");
-    assert!(first.status().await.is_some(), "the first one is not disturbed");
-    assert_eq!(first.stop().await.exit_code, Some(0));
-}
+use crate::support::pids::{gone, lives, pid_in};
 
 #[tokio::test]
 async fn a_crash_while_a_job_runs_ends_its_tree_and_fails_it() {
@@ -98,71 +87,6 @@ async fn an_outage_is_waited_out_and_jobs_are_done_soon_after() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_jobs_end_and_keeps_the_heartbeat() {
-    let host = Host::new().await;
-    let daemon = host.start_ready(&[("PANORAMA_GATEWAY_CONCURRENCY", "1")]).await;
-    let go = host.state.path().join("go");
-    let id = host
-        .shell(&format!(
-            "until [ -e {} ]; do sleep 0.05; done; echo done",
-            go.display()
-        ))
-        .await;
-    let waiting = host.shell("echo never").await;
-    host.reaches(&id, &["running"]).await;
-    daemon.signal(Signal::SIGHUP);
-    daemon.signal(Signal::SIGTERM);
-    daemon.reaches("draining").await;
-    eventually("the wire to say pending", || async {
-        (host.wire_status().await == "pending").then_some(())
-    })
-    .await;
-    std::fs::create_dir(&go).unwrap();
-    let row = host.done(&id).await;
-    assert_eq!(
-        (row["status"].as_str(), row["result"]["stdout"].as_str()),
-        (Some("completed"), Some("done\n")),
-        "{row}"
-    );
-    assert_eq!(daemon.ended().await.exit_code, Some(0));
-    assert_eq!(host.row(&waiting).await["status"], "queued");
-    assert_eq!(host.wire_status().await, "offline");
-}
-
-#[tokio::test]
-async fn stop_now_and_a_second_signal_cancel_what_runs() {
-    for second in [None, Some(Signal::SIGINT)] {
-        let host = Host::new().await;
-        let daemon = host.start_ready(&[]).await;
-        let deaf = host.state.path().join("deaf");
-        let command = format!("trap '' TERM; touch {}; sleep 600 & wait; sleep 600", deaf.display());
-        let id = host.shell(&command).await;
-        eventually("the command to be deaf", || async { deaf.exists().then_some(()) }).await;
-        let began = Instant::now();
-        match second {
-            None => daemon.ask_to_stop(StopHow::Now).await,
-            Some(signal) => {
-                daemon.signal(Signal::SIGTERM);
-                daemon.reaches("draining").await;
-                daemon.signal(signal);
-            }
-        }
-        assert_eq!(daemon.ended().await.exit_code, Some(0));
-        assert!(began.elapsed() < Duration::from_secs(15));
-        let row = host.row(&id).await;
-        assert_eq!(
-            (row["status"].as_str(), &row["result"]["cancelled"]),
-            (Some("cancelled"), &json!(true)),
-            "{row}"
-        );
-        assert!(
-            row["error"].as_str().unwrap().starts_with("Gateway shutting down ("),
-            "{row}"
-        );
-    }
-}
-
-#[tokio::test]
 async fn a_changed_host_switch_is_told_before_the_answer() {
     let host = Host::new().await;
     let daemon = host.start_ready(&[]).await;
@@ -175,24 +99,6 @@ async fn a_changed_host_switch_is_told_before_the_answer() {
     assert_eq!(daemon.ask(LocalRequest::ReloadFullControl).await, Some(LocalReply::Ok));
     assert_eq!(host.done(&host.shell("id").await).await["status"], "completed");
     assert_eq!(daemon.stop().await.exit_code, Some(0));
-}
-
-/// The pid a command wrote into `file`.
-async fn pid_in(file: &std::path::Path) -> Pid {
-    eventually("a pid to be written", || async {
-        let text = std::fs::read_to_string(file).ok().filter(|text| text.ends_with('\n'))?;
-        text.trim().parse().ok().map(Pid::from_raw)
-    })
-    .await
-}
-
-async fn gone(pid: Pid) {
-    eventually("a process to be gone", || async { (!lives(pid)).then_some(()) }).await;
-}
-
-fn lives(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !(stat.is_empty() || stat.contains(") Z "))
 }
 
 #[tokio::test]
@@ -286,22 +192,6 @@ async fn a_guardian_ends_with_its_daemon_and_is_replaced_when_it_ends_before() {
     assert_ne!(second, first);
     assert_eq!(daemon.stop().await.exit_code, Some(0));
     gone(second).await;
-}
-
-#[tokio::test]
-async fn a_timeout_ends_what_has_left_the_group() {
-    let host = Host::new().await;
-    let daemon = host.start_ready(&[]).await;
-    let file = host.state.path().join("outside");
-    let command = format!(
-        "setsid sh -c 'echo $$ > {}; exec sleep 600' & sleep 600",
-        file.display()
-    );
-    let payload = json!({"resource_id": host.resource, "command": command, "timeout_ms": 1_000});
-    let row = host.done(&host.submit("shell_exec", payload, json!({})).await).await;
-    assert_eq!(row["result"]["timed_out"], true, "{row}");
-    gone(pid_in(&file).await).await;
-    assert_eq!(daemon.stop().await.exit_code, Some(0));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 )]
 
 mod agent_runner;
+mod attacks;
 mod auth_server;
 mod backend_auth;
 mod backend_http;
@@ -34,7 +35,6 @@ mod daemon_hostile;
 mod daemon_jobs;
 mod daemon_life;
 mod daemon_load;
-mod daemon_secrets;
 mod daemon_wire;
 mod fake_model;
 #[cfg(target_os = "linux")]

@@ -17,7 +17,7 @@ use crate::job::agent::{Boundary, CommandLine, How, Observer, Process, Turn};
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::lines::{LONGEST_LINE, Lines, Reading};
-use crate::process::mark;
+use crate::process::mark::{self, Swept};
 use crate::process::patience::{Unstarted, spawn_patiently};
 use crate::process::spawn::Child;
 use crate::process::spec::{Spec, Stdin};
@@ -116,8 +116,8 @@ impl Start<'_> {
                     .driver
                     .transcript(self.turn.provider, self.request, self.cli(), format);
                 let (how, exit) = self.read(child, format, &mut *reader, observer).await;
-                self.sweep(&exit, &droppings).await;
-                let process = Process::new(command, exit);
+                let swept = self.sweep(&exit, &droppings).await;
+                let process = Process::new(command, exit, &swept);
                 self.judge(how, reader, process, output_file)
             }
         }
@@ -246,16 +246,19 @@ impl Start<'_> {
 
     /// What has left the process group ends as well, unless the program ended in peace: then its background work may
     /// go on, if it was allowed to start any.
-    async fn sweep(&self, exit: &Exit, droppings: &Droppings) {
+    async fn sweep(&self, exit: &Exit, droppings: &Droppings) -> Swept {
         let in_peace = exit.ending == Ending::Exited;
         let left_over = exit.pipes == Pipes::HeldOpen && !self.leaves_work();
-        if !in_peace || left_over {
-            let killed = mark::kill_marked(&HashSet::from([self.turn.mark.as_str()])).await;
-            tracing::debug!(killed, "swept after an agent");
-        }
+        let swept = if !in_peace || left_over {
+            mark::kill_marked(&HashSet::from([self.turn.mark.as_str()])).await
+        } else {
+            Swept::default()
+        };
+        tracing::debug!(killed = swept.found.len(), "swept after an agent");
         if !in_peace {
             droppings.remove();
         }
+        swept
     }
 
     fn judge(

@@ -9,8 +9,10 @@ use crate::domain::run::{Answer, FailureKind, RunEvent, RunFailure};
 use crate::job::agent::attempt::cancelled;
 use crate::job::agent::retry::Reason;
 use crate::process::capture::Captured;
+use crate::process::containment::Held;
 use crate::process::exit::Exit;
 use crate::process::hold::Registrar;
+use crate::process::mark::Swept;
 use crate::provider::plan::Format;
 
 /// Is told what happens while it happens. Called between two reads of the agent's output, so it may not wait.
@@ -118,11 +120,14 @@ pub struct Process {
     pub stdout: Captured,
     /// Beginning and end of stderr.
     pub stderr: Captured,
+    /// How well it was held.
+    pub held: Held,
 }
 
 impl Process {
-    pub(super) fn new(command: CommandLine, exit: Exit) -> Self {
+    pub(super) fn new(command: CommandLine, exit: Exit, swept: &Swept) -> Self {
         Self {
+            held: exit.held(swept),
             command,
             exit_code: exit.exit_code,
             signal: exit.signal,

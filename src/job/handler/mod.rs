@@ -28,6 +28,7 @@ use crate::job::audit::Audit;
 use crate::job::entry::Entry;
 use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
+use crate::process::containment::Held;
 use crate::process::env::ChildEnv;
 use crate::process::hold::{Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
@@ -192,6 +193,11 @@ impl JobLife {
     /// Adds members to what the row's `debug` column will say.
     pub fn note(&self, members: Map<String, Value>) {
         self.notes().extend(members);
+    }
+
+    /// Says in the row's `debug` column how well the processes of the job were held.
+    pub fn held(&self, held: Held) {
+        self.note(Map::from_iter([("containment".to_owned(), held.members().into())]));
     }
 
     /// What was noted.

@@ -112,9 +112,14 @@ impl Ingress {
         }
     }
 
+    fn has_room_aside(&mut self) -> bool {
+        self.aside_full |= self.aside >= MAX_ASIDE;
+        self.aside < MAX_ASIDE && self.report.journal.is_none()
+    }
+
     /// Cancels never wait for a slot.
     fn serve_cancel(&mut self, job: Job, row: &Value, way: Way) {
-        if self.aside >= MAX_ASIDE || self.report.journal.is_some() {
+        if !self.has_room_aside() {
             return;
         }
         let Some(life) = self.running.begin(&job.id) else {
@@ -128,7 +133,7 @@ impl Ingress {
     /// Fails a row that is no job, so that whoever wrote it learns why.
     fn refuse(&mut self, id: JobId, reason: String, way: Way) {
         let passed_over = self.avoided.contains(&id, self.now());
-        if self.aside >= MAX_ASIDE || self.report.journal.is_some() || passed_over {
+        if passed_over || !self.has_room_aside() {
             return;
         }
         self.avoided.for_good(id.clone());

@@ -118,6 +118,8 @@ pub struct Ingress {
     running: Running,
     working: Working,
     aside: usize,
+    /// Rows were passed over because there was no room aside.
+    aside_full: bool,
     avoided: Avoided,
     sweep: Option<Sweep>,
     resume_at: usize,
@@ -159,6 +161,7 @@ impl Ingress {
             running: Running::default(),
             working: FuturesUnordered::new(),
             aside: 0,
+            aside_full: false,
             avoided: Avoided::default(),
             sweep: None,
             resume_at: 0,
@@ -221,6 +224,8 @@ impl Ingress {
             Order::Drain => {
                 self.feed.on(now, Event::Drain);
                 self.queue.clear_waiting();
+                // Rows that are on their way come too late.
+                self.sweep = None;
             }
             Order::CancelAll(why) => self.running.end_all(&why),
             Order::KillAll => self.running.kill_all(),
@@ -263,7 +268,10 @@ impl Ingress {
             Place::Aside => self.aside -= 1,
         }
         match worked {
-            Worked::Finished => self.slot_freed(),
+            Worked::Finished => {
+                self.slot_freed();
+                self.aside_freed();
+            }
             // Should the row still be queued, it must not come back at once, nor keep those behind it waiting.
             Worked::NotOurs | Worked::Refused => {
                 if place == Place::Slot {
@@ -307,6 +315,13 @@ impl Ingress {
                 self.slot_freed();
             }
             Err(why) => self.journal_fails(why),
+        }
+    }
+
+    /// A cancel that somebody waits for may stand behind any number of others.
+    fn aside_freed(&mut self) {
+        if self.aside == 0 && std::mem::take(&mut self.aside_full) {
+            self.feed.on(self.now(), Event::Missed);
         }
     }
 

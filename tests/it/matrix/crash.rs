@@ -114,10 +114,13 @@ async fn c3_a_result_that_was_not_sent_is_reported_after_the_kill() {
     }
 }
 
+/// The turn of an agent that says every line of its script at once.
+const TALKING: &str = r#"sh "$prompt" | while IFS= read -r line; do say 0 "$line"; done"#;
+
 #[tokio::test]
 async fn c4_a_kill_after_a_thousand_lines_keeps_them() {
     for work in [Work::Shell, Work::Agent] {
-        let scene = Scene::new(Ingress::Push).await;
+        let scene = Scene::with_turn(Ingress::Push, TALKING).await;
         let daemon = scene.start().await;
         let talk = r#"n=0; while [ $n -lt 1000 ]; do n=$((n+1)); echo "line $n."; done; sleep 600"#;
         let job = scene.work(work, talk).await;

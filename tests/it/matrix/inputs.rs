@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::matrix::network::UNTIL_TOLD;
-use crate::matrix::scene::{Scene, printed};
+use crate::matrix::scene::{Scene, UNTIL_TOLD, printed};
 use crate::matrix::twins::{INGRESSES, Ingress, Work, on_every_path};
 use crate::support::eventually::eventually;
 use crate::support::fault_proxy::Fault;

@@ -9,7 +9,11 @@ mod clock;
 mod crash;
 #[cfg(target_os = "linux")]
 mod disk;
+mod family;
+mod floods;
+mod forged;
 mod inputs;
+mod intruders;
 mod journal;
 #[cfg(target_os = "linux")]
 mod journal_calls;
@@ -24,11 +28,17 @@ mod network;
 mod network_nightly;
 mod outages;
 mod outages_nightly;
+mod panics;
+mod providers;
 mod restart;
 mod scene;
+mod secrets;
 #[cfg(target_os = "linux")]
 mod soak;
+mod stops;
 mod strangers;
+mod surroundings;
+mod trees;
 mod twins;
 
 pub(crate) use journal::child as keep_a_journal;

@@ -1,17 +1,13 @@
 //! N: what the way to the control plane may do.
 
-use std::fs::File;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::matrix::scene::{Scene, printed};
+use crate::matrix::scene::{Scene, UNTIL_TOLD, printed};
 use crate::matrix::twins::{Ingress, Work, on_every_path};
 use crate::support::eventually::{eventually, within};
 use crate::support::fault_proxy::{Fault, On};
-
-/// A job that ends when it is told to.
-pub(super) const UNTIL_TOLD: &str = r#"until [ -e "$here/go" ]; do sleep 0.05; done; echo precious"#;
 
 impl Scene {
     /// Claims of any job.
@@ -38,11 +34,6 @@ impl Scene {
     /// Attempts to open a websocket.
     pub(super) fn openings(&self) -> On<'_> {
         self.proxy.on(&["GET /realtime/v1/websocket"])
-    }
-
-    /// Lets every job of [`UNTIL_TOLD`] end.
-    pub(super) fn tell(&self) {
-        File::create_new(self.path("go")).unwrap();
     }
 
     /// The row, final within this time.

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use gateway::state::session::SessionStore;
 
-use crate::matrix::network::UNTIL_TOLD;
-use crate::matrix::scene::{Scene, printed};
+use crate::matrix::scene::{Scene, UNTIL_TOLD, printed};
 use crate::matrix::twins::on_every_path;
 use crate::support::eventually::eventually;
 use crate::support::fault_proxy::{Fault, On};

@@ -1,10 +1,13 @@
 //! A host whose way to the control plane can fail, with work whose effects are counted outside the daemon.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use gateway::control_plane::auth::Lives;
+use gateway::process::env::ChildEnv;
+use gateway::process::spec::Spec;
 use gateway::state::session::SessionStore;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::matrix::twins::{Ingress, Work};
 #[cfg(target_os = "linux")]
@@ -13,10 +16,13 @@ use crate::support::daemon::{Daemon, Host};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::stand_in::StandIns;
 
-/// The turn of an agent: it runs the script whose path is its prompt, and says every line that it prints.
-const TURN: &str = r#"code="$prompt.code"
-{ sh "$prompt"; echo $? >"$code"; } | while IFS= read -r line; do say 0 "$line"; done
-[ "$(cat "$code")" = 0 ] || exit 1"#;
+/// The turn of an agent: it runs the script whose path is its prompt, and says what that printed. It waits for the
+/// script alone, not for what the script leaves behind.
+const TURN: &str = r#"sh "$prompt" >"$prompt.said" || exit
+say 0 "$(cat "$prompt.said")""#;
+
+/// A job that ends when it is told to.
+pub(super) const UNTIL_TOLD: &str = r#"until [ -e "$here/go" ]; do sleep 0.05; done; echo precious"#;
 
 /// Control plane, proxy, host and stand-in agents.
 pub(super) struct Scene {
@@ -42,9 +48,18 @@ impl Scene {
     }
 
     /// The same with a host of one's own.
-    pub(super) async fn of(mut host: Host, ingress: Ingress) -> Self {
+    pub(super) async fn of(host: Host, ingress: Ingress) -> Self {
+        Self::built(host, ingress, TURN).await
+    }
+
+    /// The same with another turn for its agents.
+    pub(super) async fn with_turn(ingress: Ingress, turn: &str) -> Self {
+        Self::built(Host::new().await, ingress, turn).await
+    }
+
+    async fn built(mut host: Host, ingress: Ingress, turn: &str) -> Self {
         let programs = StandIns::new();
-        let codex = programs.codex(TURN);
+        let codex = programs.codex(turn);
         let proxy = FaultProxy::before(host.plane.address).await;
         host.url = proxy.url();
         host.write_session();
@@ -62,6 +77,30 @@ impl Scene {
         let daemon = self.begin();
         daemon.ready().await;
         daemon
+    }
+
+    /// How a person starts a daemon.
+    pub(super) fn spec(&self) -> Spec {
+        let codex = self.programs.path("codex");
+        let mut env = ChildEnv::exactly([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])
+            .with("HOME", self.host.state.path())
+            .with("PANORAMA_GATEWAY_TEST_VALIDATION", "off")
+            .with("PANORAMA_CODEX_CLI", codex);
+        if let Some((name, value)) = self.ingress.setting() {
+            env = env.with(name, value);
+        }
+        let args = ["start", "--foreground", "--config-dir"].map(OsString::from);
+        Spec::new(env!("CARGO_BIN_EXE_gateway"), env)
+            .args(args)
+            .args([self.host.paths().dir])
+    }
+
+    /// A daemon that takes jobs and was started with these settings as well.
+    pub(super) async fn start_with(&self, more: &[(&str, &str)]) -> Daemon {
+        let mut settings = vec![("PANORAMA_CODEX_CLI", self.codex.as_str())];
+        settings.extend(self.ingress.setting());
+        settings.extend(more);
+        self.host.start_ready(&settings).await
     }
 
     /// A daemon, whatever becomes of it.
@@ -100,6 +139,11 @@ impl Scene {
     /// A job that leaves its id in [`Scene::effects`] and then does what the script says; `$here` is a folder of the
     /// scene's own.
     pub(super) async fn work(&self, work: Work, script: &str) -> String {
+        self.work_with(work, script, json!({})).await
+    }
+
+    /// The same with more members for the payload of the command, or for the configuration of the agent.
+    pub(super) async fn work_with(&self, work: Work, script: &str, more: Value) -> String {
         let name = format!("work-{}", uuid::Uuid::new_v4());
         let (here, path) = (self.programs.path(""), self.programs.path(&name));
         let script = format!(
@@ -109,8 +153,15 @@ impl Scene {
         self.programs.put(&name, &script);
         let path = path.display().to_string();
         match work {
-            Work::Shell => self.host.shell(&format!("exec sh {path}")).await,
-            Work::Agent => self.host.start_run(&path).await.job,
+            Work::Shell => {
+                let mut payload = json!({"resource_id": self.host.resource, "command": format!("exec sh {path}")});
+                payload
+                    .as_object_mut()
+                    .unwrap()
+                    .extend(more.as_object().cloned().unwrap());
+                self.host.submit("shell_exec", payload, json!({})).await
+            }
+            Work::Agent => self.host.start_run_as(&path, more).await.job,
         }
     }
 
@@ -130,6 +181,11 @@ impl Scene {
         let files = [journal.clone(), format!("{journal}-wal")];
         let holds = |bytes: Vec<u8>| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
         files.iter().any(|file| std::fs::read(file).is_ok_and(holds))
+    }
+
+    /// Lets every job of [`UNTIL_TOLD`] end.
+    pub(super) fn tell(&self) {
+        self.put("go", "");
     }
 
     /// The ids of the jobs that ran, in the order in which they began, one entry per run.
@@ -152,7 +208,6 @@ pub(super) fn printed(row: &Value) -> &str {
     assert_eq!(row["status"], "completed", "{row}");
     let text = row["result"]["stdout"]
         .as_str()
-        .or_else(|| row.pointer("/result/output/content")?.as_str());
-    let text = text.unwrap_or_else(|| panic!("no text in {row}"));
-    text.lines().last().unwrap_or_default()
+        .or_else(|| row["result"]["output"]["content"].as_str());
+    text.unwrap_or_else(|| panic!("no text in {row}")).trim_end()
 }

@@ -94,11 +94,7 @@ impl Soak {
                 sleep(moment).await;
                 proxy.stall(false);
             }
-            5 => {
-                proxy.half_open(true);
-                sleep(moment).await;
-                proxy.half_open(false);
-            }
+            5 => proxy.freeze_sockets(),
             _ => {
                 proxy.sockets(Sockets::Refuse);
                 proxy.cut_sockets();

@@ -66,7 +66,7 @@ async fn an_answer_in_json_has_every_member() {
     assert!(after["stdout"].as_str().unwrap().contains("working") && after["timed_out"] == json!(false));
     let allowed = "provider_id command args command_line work_dir prompt_chars json_schema_chars timeout_ms output_mode \
         output_path files stdout stdout_truncated stdout_bytes stderr stderr_truncated stderr_bytes exit_code duration_ms \
-        timed_out error_summary";
+        timed_out error_summary containment";
     let allowed: Vec<_> = allowed.split_whitespace().collect();
     assert!(
         after

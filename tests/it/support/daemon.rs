@@ -14,7 +14,7 @@ use gateway::process::spawn::{Child, spawn};
 use gateway::process::spec::Spec;
 use gateway::state::session::{Session, SessionStore};
 use gateway::state::socket_path::SocketPath;
-use gateway::wire::local::{DaemonStatus, LocalReply, LocalRequest, StopHow};
+use gateway::wire::local::{DaemonStatus, LocalReply, LocalRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
@@ -193,8 +193,13 @@ impl Host {
 
     /// A turn of a new Codex subagent.
     pub(crate) async fn start_run(&self, prompt: &str) -> StartedRun {
+        self.start_run_as(prompt, json!({})).await
+    }
+
+    /// The same with a configuration.
+    pub(crate) async fn start_run_as(&self, prompt: &str, config: Value) -> StartedRun {
         let asked = json!({
-            "gateway_id": self.paired.gateway_id, "subagent_type": "codex_gateway", "prompt": prompt,
+            "gateway_id": self.paired.gateway_id, "subagent_type": "codex_gateway", "prompt": prompt, "config": config,
         });
         let path = "/functions/v1/start-gateway-subagent-run";
         let (status, started) = self.plane.post(path, &self.operator, &asked).await;
@@ -347,10 +352,6 @@ impl Daemon {
     pub(crate) async fn stop(self) -> Exit {
         self.signal(Signal::SIGTERM);
         self.ended().await
-    }
-
-    pub(crate) async fn ask_to_stop(&self, how: StopHow) {
-        assert_eq!(self.ask(LocalRequest::Stop { how }).await, Some(LocalReply::Ok));
     }
 
     /// How it ended, within a bound.

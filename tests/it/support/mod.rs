@@ -17,6 +17,7 @@ pub(crate) mod home;
 #[cfg(target_os = "linux")]
 pub(crate) mod odd_clock;
 pub(crate) mod older;
+pub(crate) mod pids;
 pub(crate) mod plane;
 pub(crate) mod postgres;
 pub(crate) mod process_list;

@@ -333,6 +333,22 @@ impl ServerSocket {
         join
     }
 
+    /// Sends one text frame of so many bytes, as far as it is taken; tells how many bytes were.
+    pub(crate) async fn flood(mut self, bytes: u64) -> u64 {
+        const FINAL_TEXT: u8 = 0x81;
+        const LENGTH_IN_EIGHT: u8 = 127;
+        let stream = self.0.get_mut();
+        let head = [&[FINAL_TEXT, LENGTH_IN_EIGHT][..], &bytes.to_be_bytes()].concat();
+        let block = vec![b'x'; 64 * 1024];
+        let mut taken = 0;
+        let mut sent = stream.write_all(&head).await;
+        while sent.is_ok() && taken < bytes {
+            sent = stream.write_all(&block).await;
+            taken += block.len() as u64;
+        }
+        taken
+    }
+
     /// Resets the connection.
     pub(crate) fn reset(self) {
         self.0.get_ref().set_zero_linger().unwrap();

@@ -135,6 +135,7 @@ async fn answer(job: &Job, cx: &Context, life: &JobLife, asked: &Asked, turn: Tu
     let (report, ()) = tokio::join!(run, aside);
     if let Some(process) = &report.process {
         life.note(debug::after(asked, process, report.how.is_deadline()));
+        life.held(process.held);
     }
     if report.how == How::Cancelled {
         return life.cancelled();

@@ -23,7 +23,7 @@ use crate::job::policy::{self, Access};
 use crate::process::capture::Hearer;
 use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit};
-use crate::process::mark;
+use crate::process::mark::{self, Swept};
 use crate::process::patience::{Unstarted, spawn_patiently};
 use crate::process::spec::Spec;
 
@@ -125,11 +125,12 @@ async fn execute(admitted: &Admitted, cx: &Context, id: &str, life: &JobLife) ->
             let said = Said::<2>::new(&life.entry);
             let hearers: [Hearer<'_>; 2] = [&|bytes| said.hear(0, bytes), &|bytes| said.hear(1, bytes)];
             let exit = said.during(child.wait_heard(life.stop.clone(), hearers)).await;
-            match exit.ending {
-                Ending::Exited => {}
+            let swept = match exit.ending {
+                Ending::Exited => Swept::default(),
                 // What has left the process group has to end as well.
-                Ending::TimedOut { .. } | Ending::Stopped { .. } => drop(mark::kill_marked(&HashSet::from([id])).await),
-            }
+                Ending::TimedOut { .. } | Ending::Stopped { .. } => mark::kill_marked(&HashSet::from([id])).await,
+            };
+            life.held(exit.held(&swept));
             ended(admitted, exit, life)
         }
     }

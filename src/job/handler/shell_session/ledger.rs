@@ -49,7 +49,8 @@ impl Ledger {
         let killed = mark::kill_marked(&left.iter().map(String::as_str).collect::<HashSet<_>>()).await;
         info!(
             sessions = left.len(),
-            killed, "Ended the shell sessions of an earlier run"
+            killed = killed.found.len(),
+            "Ended the shell sessions of an earlier run"
         );
         self.change(|_| true);
     }

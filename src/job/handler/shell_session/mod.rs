@@ -80,6 +80,7 @@ impl Call<'_> {
             Action::Read => Ok(read(&session, payload)),
             Action::Close => {
                 session.close(Why::Request).await;
+                self.life.held(session.held());
                 Ok(done("Shell session closed", &session, []))
             }
             Action::Status | Action::Open => Ok(done("Shell session status", &session, [])),
@@ -176,6 +177,7 @@ impl Call<'_> {
             ("cwd", about.cwd.clone().into()),
         ];
         self.cx.audit.begins(self.job, what);
+        self.life.held(session.held());
         // A shell that cannot even begin has ended by now.
         tokio::task::yield_now().await;
         if self.life.stop.is_cancelled() {

@@ -21,6 +21,7 @@ use super::input::Keyboard;
 use crate::domain::clock::{self, wire_time};
 use crate::domain::limits::PIPE_GRACE;
 use crate::job::handler::Identity;
+use crate::process::containment::{Held, Method};
 use crate::process::interactive::{Interactive, Output, Size};
 use crate::process::mark;
 
@@ -76,6 +77,7 @@ pub(super) struct About {
     pub(super) cwd: String,
     /// What every descendant carries in its environment.
     pub(super) mark: String,
+    pub(super) held_by: Method,
     /// How long it runs on when nobody asks about it.
     pub(super) idle: Duration,
     pub(super) created_at: Timestamp,
@@ -93,6 +95,7 @@ struct State {
     error: Option<String>,
     size: Option<Size>,
     events: Events,
+    survivors: usize,
 }
 
 /// See the module's head.
@@ -135,6 +138,7 @@ impl Session {
                 error: None,
                 size,
                 events,
+                survivors: 0,
             }),
             why: OnceLock::new(),
             stop: CancellationToken::new(),
@@ -215,7 +219,16 @@ impl Session {
     }
 
     async fn sweep(&self) {
-        mark::kill_marked(&std::iter::once(self.about.mark.as_str()).collect()).await;
+        let swept = mark::kill_marked(&std::iter::once(self.about.mark.as_str()).collect()).await;
+        self.state().survivors = swept.survivors.len();
+    }
+
+    /// How well its processes are held.
+    pub(super) fn held(&self) -> Held {
+        Held {
+            by: self.about.held_by,
+            survivors: self.state().survivors,
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut State, Timestamp)) {

@@ -149,6 +149,7 @@ impl Sessions {
             shell_args: opening.shell_args.clone(),
             cwd: spec.cwd.to_string_lossy().into_owned(),
             mark: owner.mark.to_owned(),
+            held_by: process.held_by(),
             idle: opening.idle,
             created_at: clock::now(),
         };

@@ -7,6 +7,7 @@ use super::events::gap;
 use super::metadata;
 use super::target::Target;
 use crate::domain::clock;
+use crate::domain::escape::end_of_partial_character;
 use crate::domain::job::{JobOutcome, JobStatus};
 use crate::domain::redact;
 use crate::domain::run::{Answer, RunClose, RunFailure, RunFinal, error_envelope};
@@ -256,8 +257,14 @@ fn way_out(target: &Target, report: &Report) -> &'static str {
 fn stderr(report: &Report) -> String {
     let bytes = report.process.as_ref().map(|process| process.stderr.bytes.as_slice());
     let bytes = bytes.unwrap_or_default();
-    let last = bytes.len().saturating_sub(STDERR);
-    redact::text(&String::from_utf8_lossy(bytes.get(last..).unwrap_or_default()))
+    let kept = match bytes.len().checked_sub(STDERR) {
+        None | Some(0) => bytes,
+        Some(cut) => {
+            let kept = bytes.get(cut..).unwrap_or_default();
+            kept.get(end_of_partial_character(kept)..).unwrap_or_default()
+        }
+    };
+    redact::text(&String::from_utf8_lossy(kept))
 }
 
 #[cfg(test)]

@@ -67,6 +67,9 @@ pub(super) async fn run(job: &Job, cx: &Context, life: &JobLife) -> JobOutcome {
         Ok(turn) => {
             noted(job, cx, &target, &turn);
             let (report, lost) = watched(&target, &turn, cx, life, &working.stop).await;
+            if let Some(process) = &report.process {
+                life.held(process.held);
+            }
             if let Some(verdict) = verdict(&report) {
                 cx.providers.judge(target.provider, &verdict, witness(job, &target));
             }
