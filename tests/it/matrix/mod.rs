@@ -35,12 +35,15 @@ mod scene;
 mod secrets;
 mod shortage;
 #[cfg(target_os = "linux")]
+mod sleep;
+#[cfg(target_os = "linux")]
 mod soak;
 mod stops;
 mod strangers;
 mod surroundings;
 mod trees;
 mod twins;
+mod virtual_time;
 
 pub(crate) use journal::child as keep_a_journal;
 pub(crate) use login::child as refresh;
