@@ -35,30 +35,32 @@ impl Fence {
         }))
     }
 
-    /// Has the command start inside; tells what holds it there.
+    /// Has the command start inside.
     ///
     /// # Errors
     /// A shortage: later it may be held as it should be.
-    pub(super) fn admit(&self, command: &mut Command) -> io::Result<Method> {
-        // Nothing has its mark.
-        let Some(inside) = &self.0 else {
-            return Ok(Method::Group);
-        };
-        match inside.leaf.as_ref().map(|leaf| leaf.admit(command)) {
-            Some(Ok(())) => Ok(Method::Cgroup),
-            Some(Err(error)) if failure::is_shortage(&error) => Err(error),
-            Some(Err(error)) => {
+    pub(super) fn admit(&self, command: &mut Command) -> io::Result<()> {
+        let leaf = self.0.as_ref().and_then(|inside| inside.leaf.as_ref());
+        match leaf.map_or(Ok(()), |leaf| leaf.admit(command)) {
+            Err(error) if !failure::is_shortage(&error) => {
                 tracing::warn!(%error, "A job cannot join its cgroup");
-                Ok(Method::WITHOUT_CGROUP)
+                Ok(())
             }
-            None => Ok(Method::WITHOUT_CGROUP),
+            admitted => admitted,
         }
     }
 
-    /// The child runs.
-    pub(super) fn holds(&self, child: ProcessIdentity) {
-        if let Some(inside) = &self.0 {
-            guardian::watch(&inside.job, Some(child));
+    /// The child is there, and has not begun; tells what holds it. It may have been refused by its cgroup.
+    pub(super) fn holds(&self, child: ProcessIdentity) -> Method {
+        // Nothing has its mark.
+        let Some(inside) = &self.0 else {
+            return Method::Group;
+        };
+        guardian::watch(&inside.job, Some(child));
+        if inside.leaf.as_ref().is_some_and(|leaf| leaf.has(child)) {
+            Method::Cgroup
+        } else {
+            Method::WITHOUT_CGROUP
         }
     }
 

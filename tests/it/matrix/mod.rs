@@ -7,6 +7,7 @@ mod claims;
 mod clock;
 #[cfg(target_os = "linux")]
 mod crash;
+mod crowds;
 #[cfg(target_os = "linux")]
 mod disk;
 mod family;
