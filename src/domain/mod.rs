@@ -2,6 +2,7 @@
 //!
 //! Row 0 of the architecture. Pure values only: no tokio, no files, no sockets.
 
+pub mod awake;
 pub mod backoff;
 pub mod clock;
 pub mod decoder;

@@ -50,17 +50,10 @@ impl Leaf {
         }
     }
 
-    /// Has the command join before it is what it is to be: nothing it starts can be born elsewhere. False when it
-    /// cannot.
-    pub(super) fn admit(&self, command: &mut Command) -> bool {
-        match open(&self.0.join("cgroup.procs")) {
-            Ok(members) => sys::join::join_first(command, members),
-            Err(error) => {
-                tracing::warn!(%error, "A job cannot join its cgroup");
-                return false;
-            }
-        }
-        true
+    /// Has the command join before it is what it is to be: nothing it starts can be born elsewhere.
+    pub(super) fn admit(&self, command: &mut Command) -> io::Result<()> {
+        sys::join::join_first(command, open(&self.0.join("cgroup.procs"))?);
+        Ok(())
     }
 
     /// Ends everybody in it, without waiting for that.
@@ -68,9 +61,9 @@ impl Leaf {
         kill(&self.0);
     }
 
-    /// Takes it away, unless somebody is in it.
-    pub(super) fn remove(&self) {
-        remove(&self.0);
+    /// Takes it away, unless somebody is in it; whether it is gone.
+    pub(super) fn remove(&self) -> bool {
+        remove(&self.0)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What holds the processes of one job together beside their group: a cgroup, where there is one, and the guardian,
 //! which ends them should we be killed.
 
+use std::io;
 use std::process::Command;
 
 use crate::process::cgroup::{self, Leaf};
 use crate::process::containment::Method;
 use crate::process::env::ChildEnv;
+use crate::process::failure;
 use crate::process::guardian;
 use crate::process::identity::ProcessIdentity;
 use crate::process::mark;
@@ -34,12 +36,22 @@ impl Fence {
     }
 
     /// Has the command start inside; tells what holds it there.
-    pub(super) fn admit(&self, command: &mut Command) -> Method {
-        match self.leaf() {
-            Some(leaf) if leaf.admit(command) => Method::Cgroup,
-            // Nothing has its mark.
-            None if self.0.is_none() => Method::Group,
-            Some(_) | None => Method::WITHOUT_CGROUP,
+    ///
+    /// # Errors
+    /// A shortage: later it may be held as it should be.
+    pub(super) fn admit(&self, command: &mut Command) -> io::Result<Method> {
+        // Nothing has its mark.
+        let Some(inside) = &self.0 else {
+            return Ok(Method::Group);
+        };
+        match inside.leaf.as_ref().map(|leaf| leaf.admit(command)) {
+            Some(Ok(())) => Ok(Method::Cgroup),
+            Some(Err(error)) if failure::is_shortage(&error) => Err(error),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "A job cannot join its cgroup");
+                Ok(Method::WITHOUT_CGROUP)
+            }
+            None => Ok(Method::WITHOUT_CGROUP),
         }
     }
 
@@ -63,25 +75,19 @@ impl Fence {
     pub(super) fn open(&mut self) {
         if let Some(inside) = self.0.take() {
             guardian::forget(&inside.job);
-            if let Some(leaf) = inside.leaf {
-                leaf.remove();
-            }
+            // Unless something was left.
+            let _left_something = inside.leaf.is_some_and(|leaf| !leaf.remove());
         }
-    }
-
-    fn leaf(&self) -> Option<&Leaf> {
-        self.0.as_ref()?.leaf.as_ref()
     }
 }
 
 impl Drop for Fence {
     fn drop(&mut self) {
-        if let Some(leaf) = self.leaf() {
+        let Some(inside) = &self.0 else { return };
+        if let Some(leaf) = inside.leaf.as_ref().filter(|leaf| !leaf.remove()) {
             leaf.kill();
             leaf.remove();
         }
-        if let Some(inside) = &self.0 {
-            guardian::forget(&inside.job);
-        }
+        guardian::forget(&inside.job);
     }
 }

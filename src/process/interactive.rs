@@ -97,8 +97,8 @@ pub async fn spawn_interactive(
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
-    let held_by = fence.admit(&mut command);
     let explain = |error| failure::explain(spec, error);
+    let held_by = fence.admit(&mut command).map_err(explain)?;
     let fork = match link {
         Link::Pipes => {
             sys::session::lead_session(&mut command);

@@ -102,7 +102,8 @@ fn prepare(spec: &Spec) -> Result<(Command, Fence, Method), SpawnError> {
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let held_by = fence.admit(&mut command);
+    let admitted = fence.admit(&mut command);
+    let held_by = admitted.map_err(|error| failure::explain(spec, error))?;
     Ok((command, fence, held_by))
 }
 

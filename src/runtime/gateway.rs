@@ -26,6 +26,7 @@ use crate::job::recovery;
 use crate::job::report::{self, Reporter};
 use crate::job::validation::Validator;
 use crate::job::worker::Worker;
+use crate::process::descriptors::jobs_at_once;
 use crate::process::env::ChildEnv;
 use crate::provider::driver::Known;
 use crate::provider::health_memory::HealthMemory;
@@ -249,7 +250,7 @@ impl Gateway {
             realtime: switches.realtime.then(|| self.realtime()),
             us: self.context.identity.clone(),
             switches,
-            slots: settings.concurrency,
+            slots: slots(settings.concurrency),
         };
         let first_beat = lines.first_beat.clone();
         self.tasks.spawn(Task::Ingress, async move {
@@ -391,6 +392,18 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
     }
     tasks.spawn(Task::Journal, writer.run());
     Ok(journal)
+}
+
+/// Jobs at once, as far as there are descriptors for them.
+fn slots(asked: usize) -> usize {
+    let slots = jobs_at_once(asked);
+    if slots < asked {
+        warn!(
+            slots,
+            asked, "Too few open files are allowed for that many jobs at once"
+        );
+    }
+    slots
 }
 
 /// What runs agents, with nothing left of the runs of an earlier life.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backend::auth::AuthState;
+use crate::domain::awake::Awake;
 use crate::domain::clock::{self, wire_time};
 use crate::job::handler::{InstallSwitch, StopReason};
 use crate::job::report::Mail;
@@ -116,6 +117,7 @@ pub struct Supervisor {
     beat_trouble: Option<String>,
     claiming: bool,
     was_in_trouble: bool,
+    awake: Awake,
     reloads: Vec<(Instant, oneshot::Sender<LocalReply>)>,
     last_state: Option<Assessment>,
     end: Option<WorkEnd>,
@@ -126,6 +128,7 @@ impl Supervisor {
     /// A supervisor of parts that were just started. `grace` bounds the drain of a signal.
     #[must_use]
     pub fn new(about: About, lines: Lines, grace: Duration) -> Self {
+        let began = about.began;
         Self {
             about,
             lines,
@@ -135,6 +138,7 @@ impl Supervisor {
             beat_trouble: None,
             claiming: false,
             was_in_trouble: false,
+            awake: Awake::at(clock::now(), began.elapsed()),
             reloads: Vec::new(),
             last_state: None,
             end: None,
@@ -207,6 +211,7 @@ impl Supervisor {
         self.facts.realtime_down = report.realtime_down.clone();
         self.facts.journal = report.journal.clone();
         self.recovered(report.trouble.is_some()).await;
+        self.wake_up().await;
         self.set_claiming().await;
         self.publish();
     }
@@ -236,6 +241,17 @@ impl Supervisor {
             self.mail_nudge().await;
         }
         self.was_in_trouble = trouble;
+    }
+
+    /// After a sleep of the host the channel leads nowhere, and what was to come is due.
+    async fn wake_up(&mut self) {
+        let Some(slept) = self.awake.look(clock::now(), self.now()) else {
+            return;
+        };
+        info!(?slept, "The host was asleep, or its clock was set; connecting anew");
+        self.order(Order::Reconnect).await;
+        self.lines.hurry.notify_one();
+        self.mail_nudge().await;
     }
 
     async fn mail_nudge(&self) {

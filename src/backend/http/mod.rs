@@ -14,10 +14,13 @@ use jiff::fmt::rfc2822;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
+use tracing::warn;
 
 use self::outage::Outage;
 pub(crate) use self::request::{Answer, Body, Request};
 use crate::backend::error::{BackendError, HttpError, without_secrets};
+use crate::domain::awake::Awake;
 use crate::domain::clock::{self, ServerOffset};
 use crate::domain::secret::Secret;
 use crate::wire::problem::Problem;
@@ -44,10 +47,12 @@ pub struct Http {
 
 #[derive(Debug)]
 struct Inner {
-    client: reqwest::Client,
+    client: Mutex<reqwest::Client>,
     endpoint: Endpoint,
     offset: Mutex<Option<ServerOffset>>,
     outage: Outage,
+    began: Instant,
+    awake: Mutex<Awake>,
 }
 
 /// Installs the process's one cryptography provider; later calls do nothing.
@@ -58,40 +63,40 @@ pub fn install_crypto() {
 }
 
 impl Http {
-    /// Builds the client. Root certificates are loaded only for `https`.
+    /// Builds the client.
     ///
     /// # Errors
     /// [`HttpError::Address`] when TLS cannot be set up or the key cannot stand in a header.
     pub fn new(endpoint: Endpoint) -> Result<Self, HttpError> {
         install_crypto();
-        let refuse = |why: &dyn fmt::Display| HttpError::Address(endpoint.host(), why.to_string());
-        let mut headers = HeaderMap::new();
-        headers.insert("x-client-info", HeaderValue::from_static(CLIENT_INFO));
-        headers.insert("apikey", secret_header(endpoint.key()).map_err(|why| refuse(&why))?);
-        let mut builder = reqwest::Client::builder()
-            .user_agent(CLIENT_INFO)
-            .default_headers(headers)
-            .connect_timeout(CONNECT_DEADLINE)
-            .pool_idle_timeout(POOL_IDLE)
-            .redirect(Policy::none())
-            .http2_keep_alive_interval(H2_PING)
-            .http2_keep_alive_timeout(H2_PING);
-        if endpoint.is_plain() {
-            // Loading a trust store costs milliseconds and megabytes that a plain address never needs.
-            builder = builder.tls_certs_only([]);
-        }
-        if endpoint.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().map_err(|error| refuse(&innermost(&error)))?;
+        let client = client_of(&endpoint)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                client,
+                client: Mutex::new(client),
                 endpoint,
                 offset: Mutex::new(None),
                 outage: Outage::new(),
+                began: Instant::now(),
+                awake: Mutex::new(Awake::at(clock::now(), Duration::ZERO)),
             }),
         })
+    }
+
+    /// After a sleep of the host every connection is left behind: a request on one of them would wait for nobody.
+    fn wake_up(&self) {
+        let mut awake = self.inner.awake.lock().unwrap_or_else(PoisonError::into_inner);
+        if awake.look(clock::now(), self.inner.began.elapsed()).is_none() {
+            return;
+        }
+        match client_of(&self.inner.endpoint) {
+            Ok(fresh) => *self.inner.client.lock().unwrap_or_else(PoisonError::into_inner) = fresh,
+            Err(error) => warn!(%error, "Failed to make a new HTTP client; the old one goes on"),
+        }
+    }
+
+    fn client(&self) -> reqwest::Client {
+        let client = self.inner.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.clone()
     }
 
     /// Whom this client talks to.
@@ -142,10 +147,10 @@ impl Http {
     }
 
     async fn exchange(&self, request: &Request, bearer: &Secret) -> Result<Answer, BackendError> {
+        self.wake_up();
         let built = self.build(request, bearer)?;
         let response = self
-            .inner
-            .client
+            .client()
             .execute(built)
             .await
             .map_err(|error| self.transport(&error))?;
@@ -180,8 +185,7 @@ impl Http {
         let authorization = secret_header(&Secret::new(format!("Bearer {}", bearer.expose())))
             .map_err(|why| HttpError::Address(self.inner.endpoint.host(), why.to_owned()))?;
         let mut builder = self
-            .inner
-            .client
+            .client()
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())
             .header("authorization", authorization);
@@ -257,6 +261,30 @@ impl Http {
             (false, _) => HttpError::Cut { host, reason },
         }
     }
+}
+
+/// A client with no connection yet. Root certificates are loaded only for `https`.
+fn client_of(endpoint: &Endpoint) -> Result<reqwest::Client, HttpError> {
+    let refuse = |why: &dyn fmt::Display| HttpError::Address(endpoint.host(), why.to_string());
+    let mut headers = HeaderMap::new();
+    headers.insert("x-client-info", HeaderValue::from_static(CLIENT_INFO));
+    headers.insert("apikey", secret_header(endpoint.key()).map_err(|why| refuse(&why))?);
+    let mut builder = reqwest::Client::builder()
+        .user_agent(CLIENT_INFO)
+        .default_headers(headers)
+        .connect_timeout(CONNECT_DEADLINE)
+        .pool_idle_timeout(POOL_IDLE)
+        .redirect(Policy::none())
+        .http2_keep_alive_interval(H2_PING)
+        .http2_keep_alive_timeout(H2_PING);
+    if endpoint.is_plain() {
+        // Loading a trust store costs milliseconds and megabytes that a plain address never needs.
+        builder = builder.tls_certs_only([]);
+    }
+    if endpoint.is_loopback() {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| refuse(&innermost(&error)))
 }
 
 fn secret_header(secret: &Secret) -> Result<HeaderValue, &'static str> {

@@ -57,6 +57,8 @@ pub enum Input {
     },
     /// The token changed.
     Token(Secret),
+    /// Whatever is open leads nowhere any more.
+    Abandoned,
 }
 
 /// What has to be done outside.
@@ -196,6 +198,7 @@ impl Machine {
             Input::Opened(token) => self.opened(now, token),
             Input::Alive => self.alive(now),
             Input::Token(token) => self.token(token),
+            Input::Abandoned => self.abandon(now),
             Input::Closed { reason, retry_after } => match &self.phase {
                 Phase::Waiting { .. } => {}
                 Phase::Opening { .. } | Phase::Live(_) => self.fail(now, reason, retry_after),
@@ -329,6 +332,16 @@ impl Machine {
             self.actions.push_back(Action::Emit(RealtimeEvent::Subscribed));
             self.tell_token();
         }
+    }
+
+    fn abandon(&mut self, now: Instant) {
+        self.backoff.reset();
+        if !matches!(self.phase, Phase::Waiting { .. }) {
+            let (reason, retry_in) = ("the connection was given up".to_owned(), Duration::ZERO);
+            let down = RealtimeEvent::Down { reason, retry_in };
+            self.actions.extend([Action::Close, Action::Emit(down)]);
+        }
+        self.phase = Phase::Waiting { until: now };
     }
 
     fn fail(&mut self, now: Instant, reason: String, retry_after: Option<Duration>) {

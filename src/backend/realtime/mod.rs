@@ -132,6 +132,11 @@ impl Realtime {
         self.machine.malformed()
     }
 
+    /// Drops the socket, which leads nowhere any more, and opens another at once.
+    pub fn reconnect(&mut self) {
+        self.machine.handle(Instant::now(), Input::Abandoned);
+    }
+
     /// Leaves the channel and closes the socket, within two seconds.
     pub async fn close(mut self) {
         let Some(mut socket) = self.socket.take() else { return };

@@ -49,6 +49,8 @@ pub enum Order {
     Pause,
     /// The session is usable again.
     Resume,
+    /// What is open leads nowhere any more.
+    Reconnect,
     /// Whether the control plane knows that we live: only then are jobs claimed.
     Claiming(bool),
 }
@@ -232,6 +234,12 @@ impl Ingress {
             Order::Pause => self.feed.on(now, Event::Pause),
             Order::Resume => self.feed.on(now, Event::Resume),
             Order::Claiming(claiming) => self.claiming = claiming,
+            Order::Reconnect => {
+                if let Some(realtime) = &mut self.realtime {
+                    realtime.reconnect();
+                }
+                self.feed.on(now, Event::Missed);
+            }
         }
     }
 

@@ -17,7 +17,7 @@ const DAY: i64 = 24 * 60 * MINUTE;
 /// Refreshes in half a minute, however wrong the clock is.
 const MOST_REFRESHES: usize = 2;
 
-fn begin(scene: &Scene, clock: &OddClock) -> Daemon {
+pub(super) fn begin(scene: &Scene, clock: &OddClock) -> Daemon {
     let odd = clock.settings();
     let odd = odd.iter().map(|(name, value)| (*name, value.as_str()));
     let settings: Vec<_> = scene.settings().into_iter().chain(odd).collect();

@@ -33,6 +33,9 @@ mod providers;
 mod restart;
 mod scene;
 mod secrets;
+mod shortage;
+#[cfg(target_os = "linux")]
+mod sleep;
 #[cfg(target_os = "linux")]
 mod soak;
 mod stops;
@@ -40,6 +43,7 @@ mod strangers;
 mod surroundings;
 mod trees;
 mod twins;
+mod virtual_time;
 
 pub(crate) use journal::child as keep_a_journal;
 pub(crate) use login::child as refresh;

@@ -132,7 +132,7 @@ async fn n6_a_result_refused_for_its_size_is_shortened_and_says_so() {
         let scene = Scene::new(ingress).await;
         let daemon = scene.start().await;
         scene.proxy.on(&[]).over(1_000_000).always(Fault::status(413));
-        let job = scene.work(work, "head -c 2000000 /dev/zero | tr '\\0' x").await;
+        let job = scene.work(work, "head -c 2000000 /dev/zero | tr '\\0' x; echo").await;
         let row = scene.done_once(&job).await;
         let kept = printed(&row).len();
         assert!((10_000..1_000_000).contains(&kept), "{kept}");

@@ -54,12 +54,12 @@ mod nightly {
             for _ in 0..10 {
                 stuck.push(scene.work(work, "echo done").await);
             }
-            let began = Instant::now();
-            let left = |limit: Duration| limit.saturating_sub(began.elapsed());
             eventually("ten claims on their way", || async {
                 scene.proxy.has_lost_all().then_some(())
             })
             .await;
+            let began = Instant::now();
+            let left = |limit: Duration| limit.saturating_sub(began.elapsed());
             for _ in 0..5 {
                 fresh.push(scene.work(work, "echo done").await);
             }

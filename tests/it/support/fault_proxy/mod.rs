@@ -36,6 +36,8 @@ struct Mode {
     cuts: u64,
     /// A change of this number silences every open websocket.
     freezes: u64,
+    /// A change of this number silences every other open connection.
+    strandings: u64,
     /// A change of this number lets go what is held.
     heals: u64,
     /// No connection goes through.
@@ -77,6 +79,7 @@ impl FaultProxy {
             sockets: Sockets::Pass,
             cuts: 0,
             freezes: 0,
+            strandings: 0,
             heals: 0,
             blackout: false,
             stalled: false,
@@ -140,6 +143,15 @@ impl FaultProxy {
     /// Open websockets fall silent for good, as when a path dies without a word. New ones work.
     pub(crate) fn freeze_sockets(&self) {
         self.shared.mode.send_modify(|mode| mode.freezes += 1);
+    }
+
+    /// The same for every open connection, as after a sleep of the host.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn strand(&self) {
+        self.shared.mode.send_modify(|mode| {
+            mode.freezes += 1;
+            mode.strandings += 1;
+        });
     }
 
     /// Sends a text frame to every open websocket's client, as if the control plane had.

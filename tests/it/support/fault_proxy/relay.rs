@@ -27,11 +27,19 @@ async fn until_dark(mode: &mut watch::Receiver<Mode>) {
     let _proxy_gone = mode.wait_for(|mode| mode.blackout).await.is_err();
 }
 
+async fn until_stranded(mode: &mut watch::Receiver<Mode>, known: u64) {
+    let _proxy_gone = mode.wait_for(|mode| mode.strandings != known).await.is_err();
+}
+
 async fn converse(mut client: Peer, shared: &Shared) -> Option<()> {
-    let mut mode = shared.mode.subscribe();
+    let (mut mode, mut stranded) = (shared.mode.subscribe(), shared.mode.subscribe());
     let mut upstream = None;
+    let known = mode.borrow().strandings;
     loop {
-        let request = client.request().await?;
+        let request = tokio::select! {
+            request = client.request() => request?,
+            () = until_stranded(&mut stranded, known) => std::future::pending().await,
+        };
         let fault = shared
             .rules
             .lock()
