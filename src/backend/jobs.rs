@@ -75,6 +75,12 @@ impl Jobs {
         Self { rest, team, gateway }
     }
 
+    /// Whether the backend did not answer lately.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.rest.is_away()
+    }
+
     /// Now by the backend's clock.
     #[must_use]
     pub fn server_time(&self) -> Timestamp {

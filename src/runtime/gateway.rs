@@ -15,7 +15,6 @@ use crate::backend::realtime::{Binding, Realtime};
 use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs};
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
-use crate::domain::backoff::Backoff;
 use crate::domain::needles::Needles;
 use crate::domain::outgoing::Outgoing;
 use crate::job::agent::{Agents, clear_temp};
@@ -302,7 +301,9 @@ impl Gateway {
         };
         tasks.spawn(Task::Shells, shells.run());
         let (jobs, journal) = (self.context.backend, self.journal);
-        tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker));
+        tasks.spawn(Task::Orphans, async move {
+            recovery::orphans(&jobs, &journal, &worker).await;
+        });
         tasks
     }
 }
@@ -324,15 +325,6 @@ async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
     status.send_replace(WireStatus::Offline);
     for task in [Task::Heartbeat, Task::Ingress, Task::Reporter, Task::Journal] {
         tasks.stop(task).await;
-    }
-}
-
-/// Tries until the rows of an earlier run were read.
-async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker) {
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-    while let Err(error) = recovery::orphans(&jobs, &journal, &worker).await {
-        warn!(%error, "Failed to look for jobs of an earlier run");
-        tokio::time::sleep(backoff.ceiling_step()).await;
     }
 }
 

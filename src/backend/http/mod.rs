@@ -117,6 +117,12 @@ impl Http {
         self.server_offset().unwrap_or_default().server_time(clock::now())
     }
 
+    /// Whether the control plane did not answer lately.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.inner.outage.is_on()
+    }
+
     /// Waits, while the control plane is away, until it may be tried again.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ impl Outage {
     pub(super) async fn turn(&self) -> bool {
         let mut over = pin!(self.over.notified());
         over.as_mut().enable();
-        if self.failures() < SURE_AFTER {
+        if !self.is_on() {
             return true;
         }
         let first = async {
@@ -62,8 +62,9 @@ impl Outage {
         }
     }
 
-    fn failures(&self) -> u32 {
-        *self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether this is one.
+    pub(super) fn is_on(&self) -> bool {
+        *self.failures.lock().unwrap_or_else(PoisonError::into_inner) >= SURE_AFTER
     }
 }
 

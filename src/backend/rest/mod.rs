@@ -22,6 +22,12 @@ impl Rest {
         Self { client }
     }
 
+    /// Whether the backend did not answer lately.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.client.http().is_away()
+    }
+
     /// Now by the backend's clock, by ours while it has not answered yet.
     #[must_use]
     pub fn server_time(&self) -> jiff::Timestamp {

@@ -93,7 +93,8 @@ impl Reporter {
         let mut sending = FuturesUnordered::new();
         let mut open = true;
         while open || !self.schedule.is_empty() {
-            while let Some((id, cut)) = self.schedule.take_due(self.began.elapsed()) {
+            let away = self.jobs.is_away();
+            while let Some((id, cut)) = self.schedule.take_due(self.began.elapsed(), away) {
                 let sent = attempt(
                     self.jobs.clone(),
                     self.runs.clone(),
@@ -103,7 +104,7 @@ impl Reporter {
                 sending.push(sent);
             }
             self.unreported.send_replace(self.schedule.len());
-            let wake = self.schedule.wake_at().map(|at| self.began + at);
+            let wake = self.schedule.wake_at(away).map(|at| self.began + at);
             tokio::select! {
                 Some((id, fate)) = sending.next() => self.returned(&id, fate).await,
                 received = mail.recv(), if open => match received {

@@ -7,8 +7,10 @@ use crate::domain::backoff::Backoff;
 use crate::domain::ids::JobId;
 use crate::job::report::Cut;
 
-/// Results on their way at the same time.
+/// Results on their way at the same time: each of them is in memory.
 const MAX_SENDING: usize = 16;
+/// While the control plane is away one result is enough to learn that it is back; and those that wait keep their order.
+const MAX_SENDING_AWAY: usize = 1;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// How often a result that is refused in every form is tried again: eight minutes.
@@ -57,9 +59,9 @@ impl Schedule {
         self.entries.insert(place, entry);
     }
 
-    /// The oldest result that is due, if there is room to send it.
-    pub fn take_due(&mut self, now: Duration) -> Option<(JobId, Cut)> {
-        if self.sending >= MAX_SENDING {
+    /// The oldest result that is due, if there is room to send it. `away` while the control plane does not answer.
+    pub fn take_due(&mut self, now: Duration, away: bool) -> Option<(JobId, Cut)> {
+        if self.is_full(away) {
             return None;
         }
         let entry = self
@@ -115,8 +117,8 @@ impl Schedule {
 
     /// When [`Self::take_due`] is worth asking again; `None` until something is added or returns.
     #[must_use]
-    pub fn wake_at(&self) -> Option<Duration> {
-        if self.sending >= MAX_SENDING {
+    pub fn wake_at(&self, away: bool) -> Option<Duration> {
+        if self.is_full(away) {
             return None;
         }
         self.entries
@@ -136,6 +138,10 @@ impl Schedule {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    const fn is_full(&self, away: bool) -> bool {
+        self.sending >= if away { MAX_SENDING_AWAY } else { MAX_SENDING }
     }
 
     fn returned(&mut self, id: &JobId) -> Option<&mut Entry> {
@@ -167,12 +173,12 @@ mod tests {
         for name in ["a", "b", "a"] {
             schedule.add(id(name), at(0));
         }
-        assert_eq!(schedule.take_due(at(0)), Some((id("a"), Cut::Whole)));
+        assert_eq!(schedule.take_due(at(0), false), Some((id("a"), Cut::Whole)));
         schedule.failed(&id("a"), at(1), None, 0.5);
-        assert_eq!(schedule.take_due(at(1)), Some((id("b"), Cut::Whole)));
+        assert_eq!(schedule.take_due(at(1), false), Some((id("b"), Cut::Whole)));
         schedule.settled(&id("b"));
-        assert_eq!((schedule.take_due(at(1)), schedule.len()), (None, 1));
-        assert_eq!(schedule.wake_at(), Some(at(376)));
+        assert_eq!((schedule.take_due(at(1), false), schedule.len()), (None, 1));
+        assert_eq!(schedule.wake_at(false), Some(at(376)));
     }
 
     #[test]
@@ -181,21 +187,21 @@ mod tests {
         schedule.add(id("a"), at(0));
         let mut now = at(0);
         for _ in 0..12 {
-            assert!(schedule.take_due(now).is_some());
+            assert!(schedule.take_due(now, false).is_some());
             schedule.failed(&id("a"), now, None, 1.0);
-            let wait = schedule.wake_at().unwrap() - now;
+            let wait = schedule.wake_at(false).unwrap() - now;
             assert!(wait >= at(500) && wait <= at(30_000));
             now += wait;
         }
-        assert!(schedule.take_due(now).is_some());
+        assert!(schedule.take_due(now, false).is_some());
         schedule.failed(&id("a"), now, None, 1.0);
         schedule.nudge(now + at(5));
-        assert_eq!(schedule.wake_at(), Some(now + at(5)));
-        assert!(schedule.take_due(now + at(5)).is_some());
+        assert_eq!(schedule.wake_at(false), Some(now + at(5)));
+        assert!(schedule.take_due(now + at(5), false).is_some());
         schedule.failed(&id("a"), now, Some(at(60_000)), 0.0);
         schedule.nudge(now + at(6));
         assert_eq!(
-            schedule.wake_at(),
+            schedule.wake_at(false),
             Some(now + at(60_000)),
             "a wait that was asked for is kept"
         );
@@ -206,9 +212,9 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.add(id("a"), at(0));
         let (mut cuts, mut now) = (Vec::new(), at(0));
-        while let Some(wake) = schedule.wake_at() {
+        while let Some(wake) = schedule.wake_at(false) {
             now = now.max(wake);
-            let (id, cut) = schedule.take_due(now).unwrap();
+            let (id, cut) = schedule.take_due(now, false).unwrap();
             cuts.push(cut);
             if schedule.refused(&id, now).is_none() {
                 schedule.settled(&id);
@@ -231,10 +237,10 @@ mod tests {
                 schedule.add(id(&n.to_string()), at(0));
             }
             let (mut fates, mut now, mut settled) = (fates.into_iter(), at(0), 0);
-            while let Some(wake) = schedule.wake_at() {
+            while let Some(wake) = schedule.wake_at(false) {
                 now = now.max(wake);
                 let mut batch = Vec::new();
-                while let Some((id, _)) = schedule.take_due(now) { batch.push(id); }
+                while let Some((id, _)) = schedule.take_due(now, false) { batch.push(id); }
                 prop_assert!(!batch.is_empty() && batch.len() <= MAX_SENDING);
                 for id in batch {
                     match fates.next() {

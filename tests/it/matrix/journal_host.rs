@@ -159,22 +159,16 @@ async fn x7_a_daemon_refuses_what_a_newer_one_wrote_and_says_so() {
 mod nightly {
     //! Every call that changes the journal's files fails once under a working daemon, or ends it.
 
-    use gateway::process::identity::alive;
-
     use super::{BadDisk, Blow, Daemon, Ingress, Scene, jobs, join_all, works_through_a_full_disk};
     use crate::support::eventually::eventually;
 
     const CALLS: &str = "pwrite64,fsync,fdatasync,ftruncate,?unlink";
     const AT_ONCE: u32 = 6;
 
-    fn is_alive(daemon: &Daemon) -> bool {
-        alive(daemon.pid().as_raw().try_into().unwrap(), None)
-    }
-
     /// A daemon that is there until it ends by itself or everything is done.
     async fn at_work(daemon: &Daemon, scene: &Scene, jobs: &[String]) {
         eventually("the end of the jobs, or of the daemon", || async {
-            if !is_alive(daemon) {
+            if !daemon.is_alive() {
                 return Some(());
             }
             let rows = join_all(jobs.iter().map(|job| scene.host.row(job))).await;
@@ -195,7 +189,7 @@ mod nightly {
         let disk = BadDisk::new(CALLS, blow).nth(nth).at(journal).at(wal);
         let daemon = scene.begin_on(&disk);
         at_work(&daemon, &scene, &jobs).await;
-        drop(if is_alive(&daemon) {
+        drop(if daemon.is_alive() {
             daemon.stop().await
         } else {
             daemon.ended().await

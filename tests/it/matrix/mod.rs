@@ -29,6 +29,7 @@ mod network;
 mod network_nightly;
 mod outages;
 mod outages_nightly;
+mod outbox;
 mod panics;
 mod providers;
 mod restart;

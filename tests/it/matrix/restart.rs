@@ -1,4 +1,4 @@
-//! Rows C5, C6 and X3: what a hangup or a death leaves to the next start.
+//! Rows C2, C5, C6 and X3: what a hangup or a death leaves to the next start.
 
 use std::time::Duration;
 
@@ -7,10 +7,47 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::matrix::scene::{Scene, printed};
-use crate::matrix::twins::{INGRESSES, Ingress, Work, on_both_ways_in};
+use crate::matrix::twins::{INGRESSES, Ingress, Work, on_both_ways_in, on_every_path};
 use crate::support::daemon::Host;
 use crate::support::eventually::{eventually, within};
+use crate::support::fault_proxy::Fault;
 use crate::support::process_list::with_variable;
+
+/// A claim that a start does not find any more is found by a later look of it.
+const LATE_WITHIN: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn c2_a_claim_of_the_dead_that_is_applied_after_the_next_start_leaves_no_row_behind() {
+    const CLAIM: [&str; 2] = ["PATCH /rest/v1/gateway_jobs", "status=eq.queued"];
+    on_every_path(async |ingress, work| {
+        let scene = Scene::new(ingress).await;
+        let claims = async |count| {
+            eventually("a claim", || async {
+                (scene.proxy.on(&CLAIM).count() == count).then_some(())
+            })
+            .await;
+        };
+        scene.proxy.on(&CLAIM).next(1, Fault::Held);
+        let job = scene.work(work, "true").await;
+        let daemon = scene.start().await;
+        claims(1).await;
+        daemon.crash().await;
+        // The claim of the dead is to be the first of the two.
+        scene.proxy.on(&CLAIM).next(1, Fault::Delay(Duration::from_secs(2)));
+        let daemon = scene.start().await;
+        claims(2).await;
+        scene.proxy.heal();
+        let row = within(LATE_WITHIN, "the end of the job", || async {
+            let row = scene.host.row(&job).await;
+            (row["status"] == "failed").then_some(row)
+        })
+        .await;
+        assert_eq!(row["result"]["interrupted"], true, "{row}");
+        assert!(scene.effects().is_empty(), "{row}");
+        assert_eq!(daemon.stop().await.exit_code, Some(0));
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn c5_a_retry_runs_although_the_dead_row_still_looks_alive() {
@@ -76,7 +113,17 @@ async fn recovers_after_three_deaths(ingress: Ingress, calls: &'static str, firs
     daemon.crash().await;
     for nth in first..first + 3 {
         let disk = BadDisk::new(calls, Blow::Kill).nth(nth);
-        assert_eq!(scene.begin_on(&disk).ended().await.exit_code, None, "killed");
+        let daemon = scene.begin_on(&disk);
+        // There may be fewer calls.
+        eventually("its death, or its work", || async {
+            let works = daemon
+                .status()
+                .await
+                .is_some_and(|status| json!(status.state) == "ready");
+            (works || !daemon.is_alive()).then_some(())
+        })
+        .await;
+        daemon.crash().await;
     }
     let daemon = scene.begin();
     for job in &jobs {
@@ -90,6 +137,8 @@ async fn recovers_after_three_deaths(ingress: Ingress, calls: &'static str, firs
         scene.done_once(job).await;
         assert_eq!(with_variable(&format!("GATEWAY_JOB_ID={job}")), []);
     }
+    // The last of the dead may have ended them.
+    daemon.ready().await;
     assert_eq!(daemon.stop().await.exit_code, Some(0));
 }
 
