@@ -17,9 +17,9 @@ mod nightly {
     const SLOTS: usize = 10;
     /// A daemon at work takes less than this.
     const MOST_KB: u64 = 150_000;
-    /// Of one core, in thousandths.
-    const IDLE: u64 = 4;
-    /// More than a thousandth of a second's work takes: the kernel counts in hundredths.
+    /// Of one core, in thousandths; a build that is not optimised takes ten times as much.
+    const IDLE: u64 = if cfg!(debug_assertions) { 40 } else { 4 };
+    /// As the kernel counts.
     const TICKS_A_SECOND: u64 = 100;
 
     /// Rows that are refused as soon as they are claimed.
@@ -45,11 +45,11 @@ mod nightly {
             .sum()
     }
 
-    async fn next_heartbeat(daemon: &Daemon) {
-        let last = async || daemon.status().await.unwrap().last_heartbeat_at;
-        let before = last().await;
+    /// Asks the control plane: an answer of the daemon's own would be work.
+    async fn next_heartbeat(scene: &Scene) {
+        let before = scene.last_seen().await;
         within(Duration::from_secs(60), "a heartbeat", || async {
-            (last().await != before).then_some(())
+            (scene.last_seen().await != before).then_some(())
         })
         .await;
     }
@@ -60,18 +60,19 @@ mod nightly {
             let scene = Scene::new(ingress).await;
             let daemon = scene.start().await;
             for _ in 0..SLOTS {
-                let job = scene.work(Work::Shell, "sleep 3600").await;
+                let job = scene
+                    .work_with(Work::Shell, "sleep 600", json!({"timeout_ms": 600_000}))
+                    .await;
                 scene.host.reaches(&job, &["running"]).await;
             }
             crowd(&scene, 990).await;
             // What it takes to look at them once is not what it takes to let them wait.
-            next_heartbeat(&daemon).await;
+            next_heartbeat(&scene).await;
             let (began, before) = (tokio::time::Instant::now(), ticks(&daemon));
-            next_heartbeat(&daemon).await;
+            next_heartbeat(&scene).await;
             let spent = (ticks(&daemon) - before) * 1_000 / TICKS_A_SECOND;
             let allowed = began.elapsed().as_secs() * IDLE;
             assert!(spent <= allowed, "{ingress:?}: {spent} ms of {allowed} ms");
-            println!("{ingress:?}: {spent} ms of work in {:?}", began.elapsed());
             daemon.crash().await;
         }
     }

@@ -25,6 +25,14 @@ const TOLD_TWICE: Duration = Duration::from_secs(15);
 const STOPPED: Duration = Duration::from_secs(30);
 
 impl Scene {
+    /// When the control plane last heard of the host.
+    pub(super) async fn last_seen(&self) -> serde_json::Value {
+        let id = &self.host.paired.gateway_id;
+        let path = format!("/rest/v1/team_gateways?select=last_seen_at&id=eq.{id}");
+        let (_, rows) = self.host.plane.get(&path, &self.host.operator).await;
+        rows[0]["last_seen_at"].clone()
+    }
+
     /// Reconciles of any kind.
     fn queries(&self) -> On<'_> {
         self.proxy.on(&["GET /rest/v1/gateway_jobs?", "status=eq.queued"])
@@ -106,10 +114,10 @@ async fn p2_heartbeats_go_on_in_a_drain() {
             (scene.host.wire_status().await == "pending").then_some(())
         })
         .await;
-        let mut last = last_seen(&scene).await;
+        let mut last = scene.last_seen().await;
         for _ in 0..5 {
             last = eventually("another heartbeat", || async {
-                let now = last_seen(&scene).await;
+                let now = scene.last_seen().await;
                 (now != last).then_some(now)
             })
             .await;
@@ -120,13 +128,6 @@ async fn p2_heartbeats_go_on_in_a_drain() {
         assert_eq!(daemon.ended().await.exit_code, Some(0));
     })
     .await;
-}
-
-async fn last_seen(scene: &Scene) -> serde_json::Value {
-    let id = &scene.host.paired.gateway_id;
-    let path = format!("/rest/v1/team_gateways?select=last_seen_at&id=eq.{id}");
-    let (_, rows) = scene.host.plane.get(&path, &scene.host.operator).await;
-    rows[0]["last_seen_at"].clone()
 }
 
 #[tokio::test]
