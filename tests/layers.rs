@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a broken expectation in a test is a failed test")]
 #![expect(clippy::string_slice, reason = "positions come from searches in the same text")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -231,4 +231,36 @@ fn planted_faults_are_caught() {
     assert!(refusal("main.rs", "main.rs", "cli", &rows).is_none());
     assert!(refusal("provider", "provider/probe.rs", "process", &rows).is_none());
     assert!(refusal("job", "job/queue.rs", "domain", &rows).is_none());
+}
+
+/// Rows of the fault matrix are the beginnings of test names.
+fn row_tests(text: &str) -> impl Iterator<Item = &str> {
+    let name = |rest: &'_ str| rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+    let names = text.split("fn ").skip(1).map(move |rest| &rest[..name(rest)]);
+    names.filter(|name| {
+        let row = name.split('_').next().unwrap_or_default();
+        let digits = row.strip_prefix(|c| "ncipsalx".contains(c)).unwrap_or_default();
+        name.contains('_') && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// `docs/RELIABILITY.md` names every test of the fault matrix, nothing else, and every row has one.
+#[test]
+fn the_table_of_faults_is_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(root.join("docs/RELIABILITY.md")).unwrap();
+    let files = files_below(&["tests/it"]);
+    let texts: Vec<_> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let tests: BTreeSet<_> = texts.iter().flat_map(|text| row_tests(text)).collect();
+    let rows = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let mut named = BTreeSet::new();
+    for (row, rest) in rows.filter(|(row, _)| *row != "row") {
+        let beginning = format!("{}_", row.to_lowercase());
+        let of_row: Vec<_> = rest.split('`').filter(|name| name.starts_with(&beginning)).collect();
+        assert!(!of_row.is_empty(), "row {row} has no test");
+        named.extend(of_row);
+    }
+    assert_eq!(named, tests, "the table and the tests differ");
 }

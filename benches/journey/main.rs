@@ -23,6 +23,7 @@
     reason = "a measuring tool: what goes wrong ends it, and what it says is printed"
 )]
 
+mod journal;
 #[expect(dead_code, reason = "other measurements need more of it")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -81,6 +82,7 @@ async fn journey(binary: &Path) -> Vec<Figure> {
         ten,
         "MB",
     ));
+    journal::journal(&mut all).await;
     let size = std::fs::metadata(binary).expect("a binary").len() as f64 / 1e6;
     all.push(Figure::new("binary", size, "MB").guard(Guard::AtMost(20.0)));
     all

@@ -3,6 +3,7 @@
 //! A job is never run again by us. What was finished is sent; what was not is stopped and failed as interrupted.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::backend::{BackendError, Jobs};
+use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Ingress, JobKind, JobOutcome, RawField, Timeline};
@@ -22,6 +24,13 @@ use crate::state::journal::{Journal, JournalError};
 
 const INTERRUPTED: &str = "Gateway was interrupted while the job ran";
 const PAGE: u32 = 100;
+/// Before each look for rows of an earlier run.
+const LOOKS: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+];
 
 /// How many jobs were found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,11 +111,21 @@ pub async fn from_journal(
     Ok(found)
 }
 
-/// Fails the rows that run under our id, that this run has not claimed and that the journal knows nothing of.
-///
-/// # Errors
-/// [`BackendError`] when the rows cannot be read; the caller tries again.
-pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Result<usize, BackendError> {
+/// Fails the rows that run under our id, that this run has not claimed and that the journal knows nothing of. Looks more
+/// than once: the last claim of an earlier run may be applied after its end.
+pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) {
+    for pause in LOOKS {
+        tokio::time::sleep(pause).await;
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+        while let Err(error) = look_for_orphans(jobs, journal, worker).await {
+            warn!(%error, "Failed to look for jobs of an earlier run");
+            tokio::time::sleep(backoff.ceiling_step()).await;
+        }
+    }
+    worker.forget_claims();
+}
+
+async fn look_for_orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Result<(), BackendError> {
     let mut orphans = Vec::new();
     let mut offset = 0;
     loop {
@@ -125,7 +144,6 @@ pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Result<
             break;
         }
     }
-    let count = orphans.len();
     end_survivors(orphans.iter().map(|(id, ..)| id)).await;
     for (id, job_type, started_at) in orphans {
         warn!(job = %id, "A job of an earlier run was still marked as running; it is failed");
@@ -135,8 +153,7 @@ pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Result<
             .close(&id, Some(&job_type), interrupted(&job_type), timeline)
             .await;
     }
-    worker.forget_claims();
-    Ok(count)
+    Ok(())
 }
 
 /// Id, type and claim time of a row.

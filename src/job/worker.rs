@@ -77,6 +77,12 @@ impl Claims {
             ids.insert(id.clone());
         }
     }
+
+    fn cross_out(&self, id: &JobId) {
+        if let Some(ids) = self.noted().as_mut() {
+            ids.remove(id);
+        }
+    }
 }
 
 impl Worker {
@@ -91,7 +97,7 @@ impl Worker {
         }
     }
 
-    /// Whether this run has tried to claim the row.
+    /// Whether this run has claimed the row, or may be about to.
     #[must_use]
     pub fn has_claimed(&self, id: &JobId) -> bool {
         self.claims.noted().as_ref().is_some_and(|ids| ids.contains(id))
@@ -262,9 +268,18 @@ impl Worker {
         }
     }
 
-    /// One conditional update. When its answer is lost, the row tells: the time of the claim is in it.
     async fn claim(&self, id: &JobId, columns: &str, life: &JobLife) -> Result<Option<Claim>, BackendError> {
         self.claims.note(id);
+        let claimed = self.try_claim(id, columns, life).await;
+        if !matches!(claimed, Ok(Some(_))) {
+            // If the row runs under our id all the same, it was an earlier run that claimed it.
+            self.claims.cross_out(id);
+        }
+        claimed
+    }
+
+    /// One conditional update. When its answer is lost, the row tells: the time of the claim is in it.
+    async fn try_claim(&self, id: &JobId, columns: &str, life: &JobLife) -> Result<Option<Claim>, BackendError> {
         // The wire has milliseconds; the row is compared with what it was given.
         let at = clock::now();
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(4));

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
+use crate::process::identity::ProcessIdentity;
 use crate::process::mark::Swept;
 use crate::process::sys;
 
@@ -50,17 +51,16 @@ impl Leaf {
         }
     }
 
-    /// Has the command join before it is what it is to be: nothing it starts can be born elsewhere. False when it
-    /// cannot.
-    pub(super) fn admit(&self, command: &mut Command) -> bool {
-        match open(&self.0.join("cgroup.procs")) {
-            Ok(members) => sys::join::join_first(command, members),
-            Err(error) => {
-                tracing::warn!(%error, "A job cannot join its cgroup");
-                return false;
-            }
-        }
-        true
+    /// Has the command join before it is what it is to be: nothing it starts can be born elsewhere.
+    pub(super) fn admit(&self, command: &mut Command) -> io::Result<()> {
+        sys::join::join_first(command, open(&self.0.join("cgroup.procs"))?);
+        Ok(())
+    }
+
+    /// Whether the process has joined it.
+    pub(super) fn has(&self, process: ProcessIdentity) -> bool {
+        let joined = |pid| u32::try_from(pid) == Ok(process.pid);
+        members(&self.0).into_iter().any(joined)
     }
 
     /// Ends everybody in it, without waiting for that.
@@ -68,9 +68,9 @@ impl Leaf {
         kill(&self.0);
     }
 
-    /// Takes it away, unless somebody is in it.
-    pub(super) fn remove(&self) {
-        remove(&self.0);
+    /// Takes it away, unless somebody is in it; whether it is gone.
+    pub(super) fn remove(&self) -> bool {
+        remove(&self.0)
     }
 }
 
@@ -238,5 +238,27 @@ mod tests {
         for other in ["", "a/b", "a b", "a\nb", &"x".repeat(200)] {
             assert!(!is_plain(other), "{other}");
         }
+    }
+
+    #[test]
+    fn only_who_has_joined_is_held() {
+        // Wherever there are files of that name.
+        let dir = tempfile::tempdir().unwrap();
+        let mut members = File::create_new(dir.path().join("cgroup.procs")).unwrap();
+        members.write_all(b"70\n7\n").unwrap();
+        let leaf = Leaf(dir.path().to_path_buf());
+        let has = |pid| {
+            leaf.has(ProcessIdentity {
+                pid,
+                pgid: pid,
+                start_ticks: None,
+            })
+        };
+        assert_eq!([7, 70, 0, 700].map(has), [true, true, false, false]);
+        assert!(!Leaf(dir.path().join("gone")).has(ProcessIdentity {
+            pid: 7,
+            pgid: 7,
+            start_ticks: None
+        }));
     }
 }

@@ -67,12 +67,19 @@ impl SpawnError {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         match self {
-            Self::Os { errno, .. } => {
-                matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM)
-            }
+            Self::Os { source, .. } => is_shortage(source),
             Self::NotFound { .. } | Self::NoWorkingDirectory { .. } | Self::TooBig { .. } | Self::Nul { .. } => false,
         }
     }
+}
+
+/// Whether it was short of something, so that trying again later may help.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM)
+    )
 }
 
 /// Refuses what the system could only misunderstand.

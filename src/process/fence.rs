@@ -1,11 +1,13 @@
 //! What holds the processes of one job together beside their group: a cgroup, where there is one, and the guardian,
 //! which ends them should we be killed.
 
+use std::io;
 use std::process::Command;
 
 use crate::process::cgroup::{self, Leaf};
 use crate::process::containment::Method;
 use crate::process::env::ChildEnv;
+use crate::process::failure;
 use crate::process::guardian;
 use crate::process::identity::ProcessIdentity;
 use crate::process::mark;
@@ -33,20 +35,32 @@ impl Fence {
         }))
     }
 
-    /// Has the command start inside; tells what holds it there.
-    pub(super) fn admit(&self, command: &mut Command) -> Method {
-        match self.leaf() {
-            Some(leaf) if leaf.admit(command) => Method::Cgroup,
-            // Nothing has its mark.
-            None if self.0.is_none() => Method::Group,
-            Some(_) | None => Method::WITHOUT_CGROUP,
+    /// Has the command start inside.
+    ///
+    /// # Errors
+    /// A shortage: later it may be held as it should be.
+    pub(super) fn admit(&self, command: &mut Command) -> io::Result<()> {
+        let leaf = self.0.as_ref().and_then(|inside| inside.leaf.as_ref());
+        match leaf.map_or(Ok(()), |leaf| leaf.admit(command)) {
+            Err(error) if !failure::is_shortage(&error) => {
+                tracing::warn!(%error, "A job cannot join its cgroup");
+                Ok(())
+            }
+            admitted => admitted,
         }
     }
 
-    /// The child runs.
-    pub(super) fn holds(&self, child: ProcessIdentity) {
-        if let Some(inside) = &self.0 {
-            guardian::watch(&inside.job, Some(child));
+    /// The child is there, and has not begun; tells what holds it. It may have been refused by its cgroup.
+    pub(super) fn holds(&self, child: ProcessIdentity) -> Method {
+        // Nothing has its mark.
+        let Some(inside) = &self.0 else {
+            return Method::Group;
+        };
+        guardian::watch(&inside.job, Some(child));
+        if inside.leaf.as_ref().is_some_and(|leaf| leaf.has(child)) {
+            Method::Cgroup
+        } else {
+            Method::WITHOUT_CGROUP
         }
     }
 
@@ -63,25 +77,19 @@ impl Fence {
     pub(super) fn open(&mut self) {
         if let Some(inside) = self.0.take() {
             guardian::forget(&inside.job);
-            if let Some(leaf) = inside.leaf {
-                leaf.remove();
-            }
+            // Unless something was left.
+            let _left_something = inside.leaf.is_some_and(|leaf| !leaf.remove());
         }
-    }
-
-    fn leaf(&self) -> Option<&Leaf> {
-        self.0.as_ref()?.leaf.as_ref()
     }
 }
 
 impl Drop for Fence {
     fn drop(&mut self) {
-        if let Some(leaf) = self.leaf() {
+        let Some(inside) = &self.0 else { return };
+        if let Some(leaf) = inside.leaf.as_ref().filter(|leaf| !leaf.remove()) {
             leaf.kill();
             leaf.remove();
         }
-        if let Some(inside) = &self.0 {
-            guardian::forget(&inside.job);
-        }
+        guardian::forget(&inside.job);
     }
 }

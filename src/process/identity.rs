@@ -83,7 +83,7 @@ pub fn kill_group_if_same(identity: ProcessIdentity) -> GroupKill {
 }
 
 /// Pids 0 and 1 (and what does not fit) are never ours; as targets of a signal they would mean something else.
-fn to_pid(number: u32) -> Option<Pid> {
+pub(super) fn to_pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().filter(|pid| *pid > 1).map(Pid::from_raw)
 }
 

@@ -17,7 +17,7 @@ use crate::process::fence::Fence;
 use crate::process::group;
 use crate::process::hold::{Fork, Registrar};
 use crate::process::identity::ProcessIdentity;
-use crate::process::spawn::{Group, NotSpawned, command, pid_of};
+use crate::process::spawn::{Group, NotSpawned, command};
 use crate::process::spec::Spec;
 use crate::process::sys;
 
@@ -97,8 +97,8 @@ pub async fn spawn_interactive(
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
-    let held_by = fence.admit(&mut command);
     let explain = |error| failure::explain(spec, error);
+    fence.admit(&mut command).map_err(explain)?;
     let fork = match link {
         Link::Pipes => {
             sys::session::lead_session(&mut command);
@@ -107,14 +107,12 @@ pub async fn spawn_interactive(
         Link::Terminal(size) => Fork::of(command, move |command| on_terminal(command, size)).await,
     }
     .map_err(explain)?;
-    fence.holds(fork.identity());
-    registrar.register(fork.identity()).await?;
+    let identity = fork.identity();
+    let held_by = fence.holds(identity);
+    registrar.register(identity).await?;
     let (child, streams) = fork.exec().await.map_err(explain)?;
-    let pid = pid_of(child.id()).map_err(explain)?;
-    let identity = ProcessIdentity::of_leader(pid);
-    fence.holds(identity);
     let interactive = Interactive {
-        group: Group::of(pid),
+        group: Group::of(identity),
         fence,
         held_by,
         child,

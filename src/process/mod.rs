@@ -1,21 +1,21 @@
 //! Child processes: environment, spawn, capture, stop.
 //!
-//! A child leads its own process group, reads nothing from us, holds no descriptor of ours beyond 0-2 and starts with
-//! fresh signal dispositions. The end of the foreground process is the end of the work; its pipes get a moment to
+//! A child leads its own session and process group, reads nothing from us or our terminal, holds no descriptor of ours
+//! beyond 0-2 and starts with fresh signal dispositions. The end of the foreground process is the end of the work; its pipes get a moment to
 //! drain. Whoever started a child awaits its end: the ladder of signals is part of [`spawn::Child::wait`], and a
 //! child that is dropped unawaited takes its group with it. What carries a job's mark is held in a cgroup of that job
 //! as well, where cgroups are to be had: nothing leaves that, whatever it does to its group or environment.
 //!
 //! A process of a job begins only after its [`hold::Registrar`] has written it down.
 //!
-//! Plain tokio commands do most of this (`process_group(0)` keeps the cheap `posix_spawn` path, which only a child
-//! of a job gives up); a wrapper crate would wait for the whole group, which is exactly what a finished
-//! command must not do here.
+//! Plain tokio commands do most of this; a wrapper crate would wait for the whole group, which is exactly what a
+//! finished command must not do here.
 
 pub mod capture;
 mod cgroup;
 pub mod containment;
 pub mod daemon;
+pub mod descriptors;
 pub mod env;
 pub mod exit;
 pub mod failure;

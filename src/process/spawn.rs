@@ -26,7 +26,7 @@ use crate::process::failure::{self, SpawnError};
 use crate::process::fence::Fence;
 use crate::process::group;
 use crate::process::hold::{Fork, Registrar, Unregistered};
-use crate::process::identity::ProcessIdentity;
+use crate::process::identity::{ProcessIdentity, to_pid};
 use crate::process::spec::{Spec, Stdin};
 use crate::process::sys;
 
@@ -57,10 +57,14 @@ pub struct Child {
 /// # Errors
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
-    let (command, fence, held_by) = prepare(&spec)?;
+    let (command, fence) = prepare(&spec)?;
     let started = without_inheritance(|| owned(command).spawn());
-    let child = started.map_err(|error| failure::explain(&spec, error))?;
-    Child::of(child, (fence, held_by), spec)
+    let (child, pid) = started
+        .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
+        .map_err(|error| failure::explain(&spec, error))?;
+    let identity = ProcessIdentity::of_leader(pid);
+    let held_by = fence.holds(identity);
+    Ok(Child::of((child, identity), (fence, held_by), spec))
 }
 
 /// Starts a process of a job, once `registrar` has written it down.
@@ -68,15 +72,16 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
 /// # Errors
 /// [`NotSpawned`] when it never ran.
 pub async fn spawn_registered(spec: Spec, registrar: &mut dyn Registrar) -> Result<Child, NotSpawned> {
-    let (command, fence, held_by) = prepare(&spec)?;
+    let (command, fence) = prepare(&spec)?;
     let explain = |error| failure::explain(&spec, error);
     let fork = Fork::of(command, |mut command| command.spawn())
         .await
         .map_err(explain)?;
-    fence.holds(fork.identity());
-    registrar.register(fork.identity()).await?;
+    let identity = fork.identity();
+    let held_by = fence.holds(identity);
+    registrar.register(identity).await?;
     let child = fork.exec().await.map_err(explain)?;
-    Ok(Child::of(child, (fence, held_by), spec)?)
+    Ok(Child::of((child, identity), (fence, held_by), spec))
 }
 
 /// A process of a job that never ran.
@@ -89,7 +94,7 @@ pub enum NotSpawned {
     Unregistered(#[from] Unregistered),
 }
 
-fn prepare(spec: &Spec) -> Result<(Command, Fence, Method), SpawnError> {
+fn prepare(spec: &Spec) -> Result<(Command, Fence), SpawnError> {
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
     let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
@@ -102,8 +107,9 @@ fn prepare(spec: &Spec) -> Result<(Command, Fence, Method), SpawnError> {
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let held_by = fence.admit(&mut command);
-    Ok((command, fence, held_by))
+    let admitted = fence.admit(&mut command);
+    admitted.map_err(|error| failure::explain(spec, error))?;
+    Ok((command, fence))
 }
 
 /// A command with exactly this environment that starts with fresh signal dispositions.
@@ -138,13 +144,14 @@ pub(super) fn pid_of(id: Option<u32>) -> std::io::Result<Pid> {
 }
 
 impl Child {
-    fn of(child: tokio::process::Child, (fence, held_by): (Fence, Method), spec: Spec) -> Result<Self, SpawnError> {
+    fn of(
+        (child, identity): (tokio::process::Child, ProcessIdentity),
+        (fence, held_by): (Fence, Method),
+        spec: Spec,
+    ) -> Self {
         let spawned = Instant::now();
-        let pid = pid_of(child.id()).map_err(|error| failure::explain(&spec, error))?;
-        let identity = ProcessIdentity::of_leader(pid);
-        fence.holds(identity);
-        Ok(Self {
-            group: Group::of(pid),
+        Self {
+            group: Group::of(identity),
             fence,
             held_by,
             child,
@@ -154,7 +161,7 @@ impl Child {
             spawned,
             deadline: spec.timeout.and_then(|timeout| spawned.checked_add(timeout)),
             grace: spec.grace,
-        })
+        }
     }
 
     /// Which process it is.
@@ -330,8 +337,8 @@ pub(super) struct Group(Option<Pid>);
 
 impl Group {
     /// The group that `leader` leads.
-    pub(super) const fn of(leader: Pid) -> Self {
-        Self(Some(leader))
+    pub(super) fn of(leader: ProcessIdentity) -> Self {
+        Self(to_pid(leader.pgid))
     }
 
     /// Its number, as long as that is certainly its.

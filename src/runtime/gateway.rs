@@ -15,7 +15,6 @@ use crate::backend::realtime::{Binding, Realtime};
 use crate::backend::{Auth, Client, Endpoint, Events, Http, HttpError, Jobs, Runs};
 use crate::config::backend::Backend;
 use crate::config::settings::Settings;
-use crate::domain::backoff::Backoff;
 use crate::domain::needles::Needles;
 use crate::domain::outgoing::Outgoing;
 use crate::job::agent::{Agents, clear_temp};
@@ -27,6 +26,7 @@ use crate::job::recovery;
 use crate::job::report::{self, Reporter};
 use crate::job::validation::Validator;
 use crate::job::worker::Worker;
+use crate::process::descriptors::jobs_at_once;
 use crate::process::env::ChildEnv;
 use crate::provider::driver::Known;
 use crate::provider::health_memory::HealthMemory;
@@ -250,7 +250,7 @@ impl Gateway {
             realtime: switches.realtime.then(|| self.realtime()),
             us: self.context.identity.clone(),
             switches,
-            slots: settings.concurrency,
+            slots: slots(settings.concurrency),
         };
         let first_beat = lines.first_beat.clone();
         self.tasks.spawn(Task::Ingress, async move {
@@ -301,7 +301,9 @@ impl Gateway {
         };
         tasks.spawn(Task::Shells, shells.run());
         let (jobs, journal) = (self.context.backend, self.journal);
-        tasks.spawn(Task::Orphans, end_orphans(jobs, journal, worker));
+        tasks.spawn(Task::Orphans, async move {
+            recovery::orphans(&jobs, &journal, &worker).await;
+        });
         tasks
     }
 }
@@ -323,15 +325,6 @@ async fn take_down(mut tasks: Tasks, status: &watch::Sender<WireStatus>) {
     status.send_replace(WireStatus::Offline);
     for task in [Task::Heartbeat, Task::Ingress, Task::Reporter, Task::Journal] {
         tasks.stop(task).await;
-    }
-}
-
-/// Tries until the rows of an earlier run were read.
-async fn end_orphans(jobs: Jobs, journal: Journal, worker: Worker) {
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-    while let Err(error) = recovery::orphans(&jobs, &journal, &worker).await {
-        warn!(%error, "Failed to look for jobs of an earlier run");
-        tokio::time::sleep(backoff.ceiling_step()).await;
     }
 }
 
@@ -399,6 +392,18 @@ async fn open_journal(dir: &OwnerDir, tasks: &mut Tasks) -> Result<Journal, Jour
     }
     tasks.spawn(Task::Journal, writer.run());
     Ok(journal)
+}
+
+/// Jobs at once, as far as there are descriptors for them.
+fn slots(asked: usize) -> usize {
+    let slots = jobs_at_once(asked);
+    if slots < asked {
+        warn!(
+            slots,
+            asked, "Too few open files are allowed for that many jobs at once"
+        );
+    }
+    slots
 }
 
 /// What runs agents, with nothing left of the runs of an earlier life.

@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use gateway::process::containment;
+use gateway::process::containment::{self, Method};
 use gateway::process::env::ChildEnv;
 use gateway::process::exit::{Ending, Exit};
 use gateway::process::identity::alive;
 use gateway::process::interactive::{Link, Size, spawn_interactive};
 use gateway::process::mark;
-use gateway::process::spawn::spawn;
+use gateway::process::spawn::{spawn, spawn_registered};
 use gateway::process::spec::Spec;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, geteuid};
@@ -112,6 +112,15 @@ async fn nobody_hides_from_a_timeout() {
     let exit = end(spec, &CancellationToken::new()).await;
     assert!(matches!(exit.ending, Ending::TimedOut { .. }));
     gone_if_held(job.hidden().await, &job);
+}
+
+#[tokio::test]
+async fn the_end_says_what_held() {
+    let job = Job::new();
+    let child = spawn_registered(job.spec("true"), &mut Anybody).await.unwrap();
+    let exit = child.wait(CancellationToken::new()).await;
+    let method = if held() { Method::Cgroup } else { Method::GroupAndMark };
+    assert_eq!((exit.held_by, exit.exit_code), (method, Some(0)));
 }
 
 #[tokio::test]

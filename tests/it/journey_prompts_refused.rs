@@ -11,7 +11,7 @@ async fn what_only_the_model_finds_too_long_is_told() {
     let stage = Stage::new(&["claude", "gemini"]).await;
     for (agent, characters, why) in [
         ("claude", 3_500_000, "Prompt is too long"),
-        ("gemini", 4_300_000, "the prompt is probably too long for the model"),
+        ("gemini", 4_300_000, "too long for its model"),
     ] {
         let args = ["run", "--json", "--provider", agent, "-"];
         let done = stage.with_input(&args, &long(characters)).await.exits(1).json();

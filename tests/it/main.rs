@@ -82,6 +82,7 @@ mod runs_server;
 mod session;
 mod shell_exec;
 mod shell_session;
+mod simulation;
 mod state;
 mod supabase_js;
 mod support;

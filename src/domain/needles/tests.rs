@@ -175,12 +175,12 @@ proptest! {
         let mut text = String::new();
         for (noise, which, way, miss) in parts {
             let secret = [TOKEN, REFRESH][which];
-            let printed = printed(secret);
+            let (printed, (first, last)) = (printed(secret), secret.split_at(miss % secret.len()));
             text.push_str(&noise);
             match way {
                 // A byte of it is another one.
-                6 => text.push_str(&format!("{}!{}", &secret[..miss % secret.len()], &secret[miss % secret.len() + 1..])),
-                7 => text.push_str(&secret[..miss % secret.len()]),
+                6 => text.push_str(&format!("{first}!{}", last.get(1..).unwrap_or_default())),
+                7 => text.push_str(first),
                 way => text.push_str(&printed[way % printed.len()]),
             }
         }

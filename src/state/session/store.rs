@@ -169,7 +169,8 @@ impl SessionStore {
 
     /// Changes the session as it is on disk now, whoever wrote it last.
     ///
-    /// When tokens change, the generation before is kept until [`SessionStore::confirm`].
+    /// When tokens change, the generation before is kept until they change again: the control plane takes the last used
+    /// refresh token as well as the current one.
     ///
     /// # Errors
     /// [`SessionError`]; the file is then as it was.
@@ -227,19 +228,7 @@ impl SessionStore {
         Ok(dir.remove(&self.name)?)
     }
 
-    /// The new tokens were used with success: the generation before them is no longer kept.
-    ///
-    /// # Errors
-    /// [`SessionError`].
-    pub fn confirm(&self) -> Result<(), SessionError> {
-        let Some(dir) = place::find_session_dir(&self.paths)? else {
-            return Ok(());
-        };
-        dir.remove(&self.previous_name())?;
-        Ok(())
-    }
-
-    /// The generation before the current tokens, while it is kept.
+    /// The generation before the current tokens, if there is one.
     ///
     /// # Errors
     /// [`SessionError`] when the directory cannot be used.

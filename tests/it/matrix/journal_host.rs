@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::matrix::scene::{Scene, printed};
-use crate::matrix::twins::{INGRESSES, Ingress, Work};
+use crate::matrix::twins::{Ingress, Work, on_both_ways_in};
+use crate::support::bad_disk::{BadDisk, Blow};
 use crate::support::daemon::Daemon;
 use crate::support::eventually::{eventually, within};
 use crate::support::state_dir::put;
@@ -33,7 +34,7 @@ async fn soon_final(scene: &Scene, job: &str) -> Value {
 
 #[tokio::test]
 async fn x5_with_a_journal_beyond_repair_the_rows_are_ended_all_the_same() {
-    for ingress in INGRESSES {
+    on_both_ways_in(async |ingress| {
         let scene = Scene::new(ingress).await;
         let jobs = jobs(&scene, "sleep 600").await;
         let daemon = scene.start().await;
@@ -42,6 +43,11 @@ async fn x5_with_a_journal_beyond_repair_the_rows_are_ended_all_the_same() {
         let paths = scene.host.paths();
         put(&paths.journal(), &[0xA5; 20_000]);
         put(&paths.dir.join("journal.sqlite-wal"), b"no log");
+        for name in ["journal.sqlite", "journal.sqlite-wal"] {
+            let disk = BadDisk::new("renameat", Blow::Kill).at(name);
+            let killed = scene.begin_on(&disk).ended().await;
+            assert_eq!(killed.exit_code, None, "killed while it set the journal aside");
+        }
         let daemon = scene.begin();
         for job in &jobs {
             let row = soon_final(&scene, job).await;
@@ -56,7 +62,8 @@ async fn x5_with_a_journal_beyond_repair_the_rows_are_ended_all_the_same() {
         let another = scene.work(Work::Shell, "echo on").await;
         assert_eq!(printed(&scene.done_once(&another).await), "on");
         assert_eq!(daemon.stop().await.exit_code, Some(0));
-    }
+    })
+    .await;
 }
 
 /// From now on the daemon cannot write beyond so many bytes of any file, and is told so by an error: a full disk.
@@ -103,6 +110,34 @@ async fn x6_with_a_full_disk_nothing_is_claimed_and_what_runs_is_reported() {
 }
 
 #[tokio::test]
+async fn x6_a_start_on_a_full_disk_takes_nothing_and_says_why() {
+    on_both_ways_in(async |ingress| {
+        let scene = Scene::new(ingress).await;
+        let left = jobs(&scene, "sleep 600").await;
+        let daemon = scene.start().await;
+        eventually("both to run", || async { (scene.effects().len() == 2).then_some(()) }).await;
+        daemon.crash().await;
+        let waiting = jobs(&scene, "echo late").await;
+        let disk = BadDisk::new("pwrite64", Blow::Error("ENOSPC"));
+        assert_eq!(scene.begin_on(&disk).ended().await.exit_code, Some(1));
+        let last = std::fs::read_to_string(scene.host.paths().last_exit()).unwrap();
+        assert!(last.contains("the journal takes no more"), "{last}");
+        for job in &waiting {
+            assert_eq!(scene.host.row(job).await["status"], "queued");
+        }
+        let daemon = scene.begin();
+        for job in &left {
+            assert_eq!(soon_final(&scene, job).await["result"]["interrupted"], true);
+        }
+        for job in &waiting {
+            assert_eq!(printed(&scene.done_once(job).await), "late");
+        }
+        assert_eq!(daemon.stop().await.exit_code, Some(0));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn x7_a_daemon_refuses_what_a_newer_one_wrote_and_says_so() {
     use sqlx::{ConnectOptions as _, Connection as _};
     let scene = Scene::new(Ingress::Push).await;
@@ -124,23 +159,16 @@ async fn x7_a_daemon_refuses_what_a_newer_one_wrote_and_says_so() {
 mod nightly {
     //! Every call that changes the journal's files fails once under a working daemon, or ends it.
 
-    use gateway::process::identity::alive;
-
-    use super::{Daemon, Ingress, Scene, jobs, join_all, works_through_a_full_disk};
-    use crate::support::bad_disk::{BadDisk, Blow};
+    use super::{BadDisk, Blow, Daemon, Ingress, Scene, jobs, join_all, works_through_a_full_disk};
     use crate::support::eventually::eventually;
 
     const CALLS: &str = "pwrite64,fsync,fdatasync,ftruncate,?unlink";
     const AT_ONCE: u32 = 6;
 
-    fn is_alive(daemon: &Daemon) -> bool {
-        alive(daemon.pid().as_raw().try_into().unwrap(), None)
-    }
-
     /// A daemon that is there until it ends by itself or everything is done.
     async fn at_work(daemon: &Daemon, scene: &Scene, jobs: &[String]) {
         eventually("the end of the jobs, or of the daemon", || async {
-            if !is_alive(daemon) {
+            if !daemon.is_alive() {
                 return Some(());
             }
             let rows = join_all(jobs.iter().map(|job| scene.host.row(job))).await;
@@ -161,7 +189,7 @@ mod nightly {
         let disk = BadDisk::new(CALLS, blow).nth(nth).at(journal).at(wal);
         let daemon = scene.begin_on(&disk);
         at_work(&daemon, &scene, &jobs).await;
-        drop(if is_alive(&daemon) {
+        drop(if daemon.is_alive() {
             daemon.stop().await
         } else {
             daemon.ended().await

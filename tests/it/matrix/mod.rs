@@ -7,6 +7,7 @@ mod claims;
 mod clock;
 #[cfg(target_os = "linux")]
 mod crash;
+mod crowds;
 #[cfg(target_os = "linux")]
 mod disk;
 mod family;
@@ -34,6 +35,7 @@ mod providers;
 mod restart;
 mod scene;
 mod secrets;
+mod shortage;
 #[cfg(target_os = "linux")]
 mod sleep;
 #[cfg(target_os = "linux")]
@@ -43,6 +45,7 @@ mod strangers;
 mod surroundings;
 mod trees;
 mod twins;
+mod virtual_time;
 
 pub(crate) use journal::child as keep_a_journal;
 pub(crate) use login::child as refresh;

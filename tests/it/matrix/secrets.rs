@@ -85,7 +85,7 @@ async fn a6_a_job_that_prints_environment_and_session_shows_no_secret() {
         let (tokens, file) = (tokens(&scene.host), session_file(&scene.host));
         let script = format!(
             r#"cat {file} >&2
-{{ env; cat {file}; cat /proc/$PPID/environ; echo "key={key}"; }} | tr '\\"\n\000' '   '"#,
+{{ env; cat {file}; cat /proc/$PPID/environ; echo "key={key}"; }} | tr '\\"\n\000' '   '; echo"#,
             key = key(),
         );
         let job = scene.work(work, &script).await;
@@ -120,7 +120,7 @@ async fn x25_what_is_cut_is_cut_at_a_character() {
                 r"{0}; printf '€€€'; {{ {0}; printf '\033[31mred'; }} >&2",
                 padding(KEPT - 2)
             ),
-            Work::Agent => format!("{{ printf 'first €'; {}; }} >&2", padding(STDERR - 1)),
+            Work::Agent => format!("{{ printf 'first €'; {}; }} >&2; echo said", padding(STDERR - 1)),
         };
         let job = scene.work(work, &script).await;
         let row = scene.done_once(&job).await;
@@ -162,7 +162,10 @@ async fn x25_half_a_secret_is_none() {
         let token = format!(r#"printf %s "$(sed -n 's/.*accessToken": "\([^"]*\)".*/\1/p' {file})""#);
         let script = match work {
             Work::Shell => format!("{}; {token}", padding(KEPT - 50)),
-            Work::Agent => format!("{{ printf 'first '; {token}; {}; }} >&2", padding(STDERR - 50)),
+            Work::Agent => format!(
+                "{{ printf 'first '; {token}; {}; }} >&2; echo said",
+                padding(STDERR - 50)
+            ),
         };
         let job = scene.work(work, &script).await;
         let row = scene.done_once(&job).await;
@@ -191,7 +194,7 @@ async fn x26_a_secret_is_found_in_every_form() {
 {}; printf '%s,' "$t"
 printf %s "$t" | base64 -w0; printf ,
 printf 'a%s' "$t" | base64 -w0; printf ,
-printf %s "$t" | sed 's/\./%2E/g; s/_/%5F/g; s/-/%2D/g'; printf .
+printf %s "$t" | sed 's/\./%2E/g; s/_/%5F/g; s/-/%2D/g'; echo .
 {{ printf %s "$t" | base64; echo; }} >&2"#,
             padding(64 * 1024 - 30),
         );

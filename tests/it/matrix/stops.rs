@@ -14,6 +14,7 @@ use crate::matrix::family::{Family, SCRIPT};
 use crate::matrix::scene::{Scene, UNTIL_TOLD, printed};
 use crate::matrix::twins::{Ingress, Work, on_every_path};
 use crate::support::eventually::eventually;
+use crate::support::fault_proxy::{Fault, On};
 
 /// A heartbeat every 300 ms for half a minute's.
 const HEARTBEAT: (&str, &str) = ("PANORAMA_GATEWAY_TEST_HEARTBEAT_MS", "300");
@@ -22,6 +23,13 @@ const ONE_AT_A_TIME: (&str, &str) = ("PANORAMA_GATEWAY_CONCURRENCY", "1");
 const TOLD_TWICE: Duration = Duration::from_secs(15);
 /// Within which `gateway stop` is documented to be over.
 const STOPPED: Duration = Duration::from_secs(30);
+
+impl Scene {
+    /// Reconciles of any kind.
+    fn queries(&self) -> On<'_> {
+        self.proxy.on(&["GET /rest/v1/gateway_jobs?", "status=eq.queued"])
+    }
+}
 
 #[tokio::test]
 async fn p1_a_drain_lets_what_runs_end_and_leaves_what_waits() {
@@ -44,6 +52,43 @@ async fn p1_a_drain_lets_what_runs_end_and_leaves_what_waits() {
             assert_eq!(scene.host.row(job).await["status"], "queued");
         }
         assert_eq!(scene.host.wire_status().await, "offline");
+    })
+    .await;
+}
+
+/// A query that asked for them travelled when the drain began.
+#[tokio::test]
+async fn p1_rows_that_come_too_late_for_a_drain_are_left() {
+    on_every_path(async |ingress, work| {
+        let scene = Scene::new(ingress).await;
+        let daemon = scene.start().await;
+        let job = scene.work(work, UNTIL_TOLD).await;
+        scene.host.reaches(&job, &["running"]).await;
+        let asked = async || {
+            // A channel that is gone is reason enough to ask at once.
+            scene.proxy.cut_sockets();
+            let before = scene.queries().count();
+            eventually("a query", || {
+                std::future::ready((scene.queries().count() > before).then_some(()))
+            })
+            .await;
+        };
+        scene.polls().always(Fault::Held);
+        let before = scene.polls().count();
+        while scene.polls().count() == before {
+            asked().await;
+        }
+        daemon.signal(Signal::SIGTERM);
+        daemon.reaches("draining").await;
+        let late = scene.work(work, "echo never").await;
+        scene.proxy.heal();
+        // The next is asked when the answer to the last was read.
+        asked().await;
+        assert_eq!(scene.host.row(&late).await["status"], "queued");
+        scene.tell();
+        scene.done_once(&job).await;
+        assert_eq!(daemon.ended().await.exit_code, Some(0));
+        assert_eq!(scene.host.row(&late).await["status"], "queued");
     })
     .await;
 }

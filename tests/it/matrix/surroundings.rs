@@ -43,7 +43,7 @@ async fn x23_no_descriptor_of_the_daemon_reaches_a_job() {
         let scene = Scene::new(ingress).await;
         let daemon = scene.start().await;
         // The script itself is open in the shell that reads it.
-        let job = scene.work(work, "sh -c 'ls /proc/$$/fd; :' | tr '\\n' ' '").await;
+        let job = scene.work(work, "sh -c 'ls /proc/$$/fd; :' | tr '\\n' ' '; echo").await;
         assert_eq!(printed(&scene.done_once(&job).await), "0 1 2");
         assert_eq!(daemon.stop().await.exit_code, Some(0));
     })
@@ -69,7 +69,7 @@ async fn x27_a_job_without_a_credential_gets_nowhere_on_the_control_plane() {
         let port = scene.host.plane.address.port();
         let key = format!("apikey: {}\\r\\n", scene.host.plane.anon_key);
         let knocks = ["", &key].map(|key| KNOCKS.map(|knock| knocking(port, knock, key)).concat());
-        let job = scene.work(work, &knocks.concat()).await;
+        let job = scene.work(work, &(knocks.concat() + "\necho")).await;
         let said = "401 401 401 401 401 401 200[] 200[] 401 401 401 401";
         assert_eq!(printed(&scene.done_once(&job).await), said);
         assert_eq!(daemon.stop().await.exit_code, Some(0));

@@ -79,7 +79,7 @@ async fn p7_the_end_is_the_commands_own_and_what_it_left_goes_on() {
     on_every_path(async |ingress, work| {
         let scene = Scene::new(ingress).await;
         let daemon = scene.start().await;
-        let script = r#"sleep 600 & echo $! >"$here/left"; echo hi"#;
+        let script = r#"sleep 600 >&2 & echo $! >"$here/left"; echo hi"#;
         // Only an agent with every right may leave something.
         let job = scene.work_with(work, script, json!({"full_control": true})).await;
         let row = scene.done_once(&job).await;

@@ -56,6 +56,11 @@ pub(super) async fn on_every_path(row: impl AsyncFn(Ingress, Work)) {
     assert!(failed.is_empty(), "failed on {failed:?}");
 }
 
+/// The same for rows in which both kinds of work are done side by side.
+pub(super) async fn on_both_ways_in(row: impl AsyncFn(Ingress)) {
+    join_all(INGRESSES.map(|ingress| row(ingress))).await;
+}
+
 #[tokio::test]
 async fn every_twin_does_what_it_is_asked_once() {
     for ingress in INGRESSES {

@@ -146,7 +146,8 @@ async fn at_most_sixty_four_run() {
 #[tokio::test]
 async fn what_is_over_is_forgotten_after_fifteen_minutes() {
     let gateway = Gateway::new();
-    let id = gateway.open(json!({"shell_args": ["-c", "true"]})).await;
+    let id = gateway.open(json!({"shell_args": ["-c", "read -r go"]})).await;
+    gateway.write(&id, "go").await;
     gateway.reaches(&id, "exited").await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(15 * 60 - 1)).await;

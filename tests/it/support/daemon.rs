@@ -10,6 +10,7 @@ use gateway::domain::ids::{GatewayId, TeamId};
 use gateway::domain::secret::Secret;
 use gateway::process::env::ChildEnv;
 use gateway::process::exit::Exit;
+use gateway::process::identity::alive;
 use gateway::process::spawn::{Child, spawn};
 use gateway::process::spec::Spec;
 use gateway::state::session::{Session, SessionStore};
@@ -360,6 +361,11 @@ impl Daemon {
         tokio::time::timeout(Duration::from_secs(40), wait)
             .await
             .expect("the daemon ends")
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        alive(self.child.identity().pid, None)
     }
 
     /// kill -9.

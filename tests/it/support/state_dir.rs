@@ -118,6 +118,11 @@ fn child_process() {
             // What matters is the file.
             drop(rotated);
         }
+        "pair_again" => {
+            let mut paired = session();
+            paired.refresh_token = Secret::new("refresh-two");
+            drop(SessionStore::new(&paths).create(paired, true));
+        }
         "fill_the_log" => crate::log_file::child(&paths),
         task if task.starts_with("refresh ") => crate::matrix::refresh(task, &paths),
         task if task.starts_with("journal ") => crate::matrix::keep_a_journal(task, &paths),
