@@ -111,7 +111,7 @@ impl Host {
             let job = self.numbers[&next.job.id];
             self.claim(world, job);
         }
-        while let Some((due, _)) = self.reports.take_due(world.time()) {
+        while let Some((due, _)) = self.reports.take_due(world.time(), false) {
             let job = self.numbers[&due];
             let act = move |rows: &mut Vec<Row>| {
                 rows[job] = Row::Done;
@@ -130,7 +130,7 @@ impl Host {
     fn plan_look(&mut self, world: &mut World) {
         let millis = |at: std::time::Duration| Millis::try_from(at.as_millis()).unwrap() + 1;
         let feed = self.feed.wake_at(self.queue.free()).map(millis);
-        let reports = self.reports.wake_at().map(millis);
+        let reports = self.reports.wake_at(false).map(millis);
         let next = [feed, reports, Some(self.channel.deadline())]
             .into_iter()
             .flatten()
