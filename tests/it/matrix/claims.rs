@@ -24,11 +24,11 @@ async fn x18_a_token_that_ends_in_mid_request_is_refreshed_once_and_the_request_
         let daemon = scene.start().await;
         let over = Fault::json(401, &json!({"code": "PGRST303", "message": "JWT expired"}));
         let refreshes = || scene.proxy.on(&["POST /auth/v1/token"]).count();
-        scene.polls().next(1, over.clone());
         let polls = scene.polls().count();
+        scene.polls().next(1, over.clone());
         scene.faults_have_come().await;
         eventually("the query to be repeated", || {
-            ready((scene.polls().count() == polls + 2).then_some(()))
+            ready((scene.polls().count() >= polls + 2).then_some(()))
         })
         .await;
         assert_eq!(refreshes(), 1);

@@ -26,7 +26,7 @@ fn x8_after_an_hour_without_a_network_every_result_is_sent_in_order() {
             schedule.add(job(ended), now);
             ended += 1;
         }
-        while let Some((id, _)) = schedule.take_due(now, false) {
+        while let Some((id, _)) = schedule.take_due(now, true) {
             attempts += 1;
             schedule.failed(&id, now, None, 0.5);
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::backend::runs::Inserted;
@@ -30,7 +31,7 @@ const WAITING_BYTES: usize = 8 * 1024 * 1024;
 const OVERHEAD: usize = 64;
 /// Longest payload, in UTF-16 units of its JSON, as the wire counts them.
 const LONGEST: usize = 200_000;
-/// After the run, what still waits gets this long.
+/// After the run, the next batch gets this long: the end of the run waits for it, and is not in the journal yet.
 const FLUSH: Duration = Duration::from_secs(15);
 
 /// Says that events are missing.
@@ -46,6 +47,20 @@ struct Shared {
     waiting: AtomicUsize,
     /// Events that found no room and were not told of yet.
     lost: AtomicU64,
+    /// Batches so far.
+    dealt_with: AtomicU64,
+}
+
+impl Shared {
+    /// After the end of the run: until no batch got through for as long as one may take.
+    async fn stands_still_after(&self, over: &CancellationToken) {
+        over.cancelled().await;
+        let mut before = None;
+        while before != Some(self.dealt_with.load(Relaxed)) {
+            before = Some(self.dealt_with.load(Relaxed));
+            sleep(FLUSH).await;
+        }
+    }
 }
 
 /// Where events go in. Never waits: what finds no room is counted.
@@ -167,27 +182,22 @@ pub(super) fn pipe(runs: &Runs, outgoing: &Outgoing, (run, subagent): (&RunId, &
 }
 
 impl Publisher {
-    /// Sends until the inlet is gone and everything arrived, or its time is up; tells how many events did not.
-    pub(super) async fn run(mut self) -> u64 {
-        let mut open = true;
-        while open {
-            open = self.gather().await;
-            if open {
-                self.deliver(None).await;
-            }
-        }
-        let deadline = Instant::now() + FLUSH;
-        while !self.batch.is_empty() || !self.receiver.is_empty() {
-            self.deliver(Some(deadline)).await;
-            if Instant::now() >= deadline {
-                break;
-            }
-            while self.batch.len() < BATCH && self.bytes < BATCH_BYTES {
-                let Ok(event) = self.receiver.try_recv() else { break };
-                self.add(event);
-            }
+    /// Sends until the inlet is gone and everything arrived, or, once the run is over, nothing arrives any more; tells
+    /// how many events did not.
+    pub(super) async fn run(mut self, over: &CancellationToken) -> u64 {
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            () = self.send_all() => {}
+            () = shared.stands_still_after(over) => {}
         }
         self.missing()
+    }
+
+    async fn send_all(&mut self) {
+        while self.gather().await {
+            self.deliver().await;
+        }
+        self.deliver().await;
     }
 
     /// Events that were not delivered, and whose absence was not told either.
@@ -241,35 +251,22 @@ impl Publisher {
     /// The batch is dealt with, one way or the other.
     fn clear(&mut self) {
         self.batch.clear();
+        self.shared.dealt_with.fetch_add(1, Relaxed);
         self.shared.waiting.fetch_sub(std::mem::take(&mut self.bytes), Relaxed);
     }
 
     /// Sends the batch, again and again while that may help. What is refused for good is dropped and said.
-    async fn deliver(&mut self, deadline: Option<Instant>) {
+    async fn deliver(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
         while !self.batch.is_empty() {
-            let sent = match deadline {
-                None => self.send().await,
-                Some(deadline) => match timeout_at(deadline, self.send()).await {
-                    Ok(sent) => sent,
-                    Err(_elapsed) => return,
-                },
-            };
-            match sent {
+            match self.send().await {
                 Ok(()) => self.clear(),
                 Err(error) if !error.is_transient() => {
                     warn!(run = %self.run, %error, lost = self.batch.len(), "Events of a run were refused");
                     self.refused = self.refused.saturating_add(count(&self.batch));
                     self.clear();
                 }
-                Err(error) => {
-                    let pause = backoff.ceiling_step().max(error.retry_after().unwrap_or_default());
-                    let until = Instant::now() + pause;
-                    sleep_until(deadline.map_or(until, |deadline| until.min(deadline))).await;
-                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                        return;
-                    }
-                }
+                Err(error) => sleep(backoff.ceiling_step().max(error.retry_after().unwrap_or_default())).await,
             }
         }
     }

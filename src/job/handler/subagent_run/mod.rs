@@ -35,6 +35,7 @@ use crate::job::handler::{Context, JobLife, StopReason};
 use crate::process::hold::{Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::health::Witness;
+use tokio_util::sync::CancellationToken;
 
 /// Below the work directory; what an earlier life has left there may go.
 pub const PLACE: &str = "subagents";
@@ -121,6 +122,7 @@ fn pending_cancel(target: &Target, cx: &Context) -> Option<String> {
 async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, stop: &RunStop) -> (Report, u64) {
     let (mut inlet, publisher) = events::pipe(&cx.runs, &cx.outgoing, (&target.run_id, &target.subagent_id));
     inlet.push_written(("run_started".to_owned(), metadata::started_event(target)));
+    let over = CancellationToken::new();
     let running = async {
         let cancels = inlet.clone();
         let said = Said::<1>::new(&life.entry);
@@ -135,9 +137,10 @@ async fn watched(target: &Target, turn: &Turn, cx: &Context, life: &JobLife, sto
             report = said.during(Box::pin(cx.agents.run(turn, &stop.token, &mut watch))) => report,
         };
         watch.inlet.finish();
+        over.cancel();
         report
     };
-    tokio::join!(running, publisher.run())
+    tokio::join!(running, publisher.run(&over))
 }
 
 /// Says among the run's events that somebody wants it to end, as soon as that is so.
