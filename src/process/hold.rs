@@ -1,6 +1,6 @@
 //! A child is held between fork and exec until it is written down who it is: what cannot be found again never runs.
 
-use std::io::{self, PipeReader, PipeWriter, pipe};
+use std::io::{self, pipe};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 
@@ -44,15 +44,21 @@ impl<T: Send + 'static> Fork<T> {
         spawn: impl FnOnce(tokio::process::Command) -> io::Result<T> + Send + 'static,
     ) -> io::Result<Self> {
         let ((born, tell), (go, leave)) = (pipe()?, pipe()?);
-        let (born, leave) = (receiver(born)?, OwnedFd::from(leave));
-        hold(&mut command, ends(tell, go), &leave);
+        let (born, leave) = (Receiver::from_owned_fd(born.into())?, OwnedFd::from(leave));
+        let (tell, go) = (tell.into(), go.into());
+        hold(&mut command, Ends { born: tell, go }, &leave);
         let command = owned(command);
         // Our copies of the child's ends are gone when this ends.
         let mut spawning = spawn_blocking(move || without_inheritance(|| spawn(command)));
-        tokio::select! {
+        let told = tokio::select! {
             biased;
-            pid = said(born) => Ok(Self { pid: pid?, leave, spawning }),
-            ended = &mut spawning => Err(refused(ended)),
+            told = said(born) => told,
+            ended = &mut spawning => return Err(refused(ended)),
+        };
+        match told {
+            Ok(pid) => Ok(Self { pid, leave, spawning }),
+            // The pipe ends before the thread has told why: it may be a shortage, which is waited out.
+            Err(_) => Err(refused(spawning.await)),
         }
     }
 
@@ -72,17 +78,6 @@ impl<T: Send + 'static> Fork<T> {
     }
 }
 
-fn receiver(born: PipeReader) -> io::Result<Receiver> {
-    Receiver::from_owned_fd(born.into())
-}
-
-fn ends(tell: PipeWriter, go: PipeReader) -> Ends {
-    Ends {
-        born: tell.into(),
-        go: go.into(),
-    }
-}
-
 async fn said(mut born: Receiver) -> io::Result<Pid> {
     let mut pid = [0; 4];
     born.read_exact(&mut pid).await?;
@@ -93,8 +88,27 @@ async fn said(mut born: Receiver) -> io::Result<Pid> {
 fn refused<T>(ended: Result<io::Result<T>, tokio::task::JoinError>) -> io::Error {
     match ended {
         Ok(Err(error)) => error,
-        // It said who it is before it went on, and then this is not asked.
-        Ok(Ok(_)) => io::Error::other("a held child went on by itself"),
+        // Only one that was killed says nothing and counts as spawned.
+        Ok(Ok(_)) => io::Error::other("a child ended before it was held"),
         Err(error) => io::Error::other(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::process::env::ChildEnv;
+    use crate::process::spawn::command;
+
+    #[tokio::test]
+    async fn why_there_is_no_fork_is_told() {
+        for errno in [Errno::EAGAIN, Errno::EMFILE] {
+            let args: [&str; 0] = [];
+            let command = command(Path::new("/bin/true"), &args, &ChildEnv::default(), Path::new("/"));
+            let refused = Fork::<()>::of(command, move |_| Err(errno.into())).await;
+            assert_eq!(refused.err().and_then(|error| error.raw_os_error()), Some(errno as i32));
+        }
     }
 }
