@@ -8,7 +8,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -17,7 +16,6 @@ use tokio::time::{Instant, sleep};
 use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
 use crate::process::identity::ProcessIdentity;
 use crate::process::mark::Swept;
-use crate::process::sys;
 
 /// The directory of all leaves.
 const TREE: &str = "gateway";
@@ -51,10 +49,9 @@ impl Leaf {
         }
     }
 
-    /// Has the command join before it is what it is to be: nothing it starts can be born elsewhere.
-    pub(super) fn admit(&self, command: &mut Command) -> io::Result<()> {
-        sys::join::join_first(command, open(&self.0.join("cgroup.procs"))?);
-        Ok(())
+    /// Where a process joins before it is what it is to be: nothing it starts can be born elsewhere.
+    pub(super) fn door(&self) -> io::Result<File> {
+        open(&self.0.join("cgroup.procs"))
     }
 
     /// Whether the process has joined it.

@@ -1,8 +1,8 @@
 //! What holds the processes of one job together beside their group: a cgroup, where there is one, and the guardian,
 //! which ends them should we be killed.
 
+use std::fs::File;
 use std::io;
-use std::process::Command;
 
 use crate::process::cgroup::{self, Leaf};
 use crate::process::containment::Method;
@@ -35,18 +35,18 @@ impl Fence {
         }))
     }
 
-    /// Has the command start inside.
+    /// Where the child joins its cgroup, if there is one.
     ///
     /// # Errors
     /// A shortage: later it may be held as it should be.
-    pub(super) fn admit(&self, command: &mut Command) -> io::Result<()> {
+    pub(super) fn door(&self) -> io::Result<Option<File>> {
         let leaf = self.0.as_ref().and_then(|inside| inside.leaf.as_ref());
-        match leaf.map_or(Ok(()), |leaf| leaf.admit(command)) {
+        match leaf.map(Leaf::door).transpose() {
             Err(error) if !failure::is_shortage(&error) => {
                 tracing::warn!(%error, "A job cannot join its cgroup");
-                Ok(())
+                Ok(None)
             }
-            admitted => admitted,
+            door => door,
         }
     }
 

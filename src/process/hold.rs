@@ -1,19 +1,19 @@
-//! A child is held between fork and exec until it is written down who it is: what cannot be found again never runs.
+//! A child is held between its birth and its exec until it is written down who it is: what cannot be found again never runs.
 
 use std::io::{self, pipe};
 use std::os::fd::OwnedFd;
-use std::process::Command;
 
 use futures_util::future::BoxFuture;
 use nix::errno::Errno;
 use nix::unistd::{Pid, write};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::process::identity::ProcessIdentity;
-use crate::process::spawn::{owned, pid_of, without_inheritance};
-use crate::process::sys::hold::{Ends, hold};
+use crate::process::running::Running;
+use crate::process::sys::hold::Hold;
+use crate::process::sys::launch::Image;
 
 /// Has to know of every process of a job before it begins.
 pub trait Registrar: Send {
@@ -29,37 +29,26 @@ pub trait Registrar: Send {
 #[error("{0}")]
 pub struct Unregistered(pub String);
 
-/// A child that has not become what it is to be; `T` is that child. Dropped, it never does.
-pub(super) struct Fork<T> {
+type Launching = JoinHandle<io::Result<Running>>;
+
+/// A child that has not become what it is to be. Dropped, it never does.
+pub(super) struct Fork {
     pid: Pid,
     leave: OwnedFd,
-    // The thread that spawns waits for the end of the exec, and so do we, elsewhere.
-    spawning: JoinHandle<io::Result<T>>,
+    // The thread that makes the child waits for the end of its exec, and so do we, elsewhere.
+    launching: Launching,
 }
 
-impl<T: Send + 'static> Fork<T> {
-    /// Forks, by `spawn`. Hooks that the command has already run first.
-    pub(super) async fn of(
-        mut command: Command,
-        spawn: impl FnOnce(tokio::process::Command) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<Self> {
+impl Fork {
+    /// Makes the child.
+    pub(super) async fn of(mut image: Image) -> io::Result<Self> {
         let ((born, tell), (go, leave)) = (pipe()?, pipe()?);
         let (born, leave) = (Receiver::from_owned_fd(born.into())?, OwnedFd::from(leave));
-        let (tell, go) = (tell.into(), go.into());
-        hold(&mut command, Ends { born: tell, go }, &leave);
-        let command = owned(command);
+        image.hold = Some(Hold::new(tell.into(), go.into(), &leave));
         // Our copies of the child's ends are gone when this ends.
-        let mut spawning = spawn_blocking(move || without_inheritance(|| spawn(command)));
-        let told = tokio::select! {
-            biased;
-            told = said(born) => told,
-            ended = &mut spawning => return Err(refused(ended)),
-        };
-        match told {
-            Ok(pid) => Ok(Self { pid, leave, spawning }),
-            // The pipe ends before the thread has told why: it may be a shortage, which is waited out.
-            Err(_) => Err(refused(spawning.await)),
-        }
+        let launching = spawn_blocking(move || Running::launch(&image));
+        let (pid, launching) = held(born, launching).await?;
+        Ok(Self { pid, leave, launching })
     }
 
     /// Which process it is.
@@ -68,24 +57,38 @@ impl<T: Send + 'static> Fork<T> {
     }
 
     /// Lets it go on, and waits until it is what it is to be.
-    pub(super) async fn exec(self) -> io::Result<T> {
+    pub(super) async fn exec(self) -> io::Result<Running> {
         match write(&self.leave, &[1]) {
             // One that was killed meanwhile ends like any other.
             Ok(_) | Err(Errno::EPIPE) => drop(self.leave),
             Err(error) => return Err(error.into()),
         }
-        self.spawning.await.map_err(io::Error::other)?
+        self.launching.await.map_err(io::Error::other)?
+    }
+}
+
+/// Waits until the child says who it is.
+async fn held(born: Receiver, mut launching: Launching) -> io::Result<(Pid, Launching)> {
+    let told = tokio::select! {
+        biased;
+        told = said(born) => told,
+        ended = &mut launching => return Err(refused(ended)),
+    };
+    match told {
+        Ok(pid) => Ok((pid, launching)),
+        // The pipe ends before the thread has told why: it may be a shortage, which is waited out.
+        Err(_) => Err(refused(launching.await)),
     }
 }
 
 async fn said(mut born: Receiver) -> io::Result<Pid> {
     let mut pid = [0; 4];
     born.read_exact(&mut pid).await?;
-    pid_of(Some(u32::from_ne_bytes(pid)))
+    Ok(Pid::from_raw(i32::from_ne_bytes(pid)))
 }
 
 /// Why there was no fork.
-fn refused<T>(ended: Result<io::Result<T>, tokio::task::JoinError>) -> io::Error {
+fn refused(ended: Result<io::Result<Running>, JoinError>) -> io::Error {
     match ended {
         Ok(Err(error)) => error,
         // Only one that was killed says nothing and counts as spawned.
@@ -96,19 +99,18 @@ fn refused<T>(ended: Result<io::Result<T>, tokio::task::JoinError>) -> io::Error
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::process::env::ChildEnv;
-    use crate::process::spawn::command;
 
     #[tokio::test]
-    async fn why_there_is_no_fork_is_told() {
+    async fn why_there_is_no_child_is_told() {
         for errno in [Errno::EAGAIN, Errno::EMFILE] {
-            let args: [&str; 0] = [];
-            let command = command(Path::new("/bin/true"), &args, &ChildEnv::default(), Path::new("/"));
-            let refused = Fork::<()>::of(command, move |_| Err(errno.into())).await;
-            assert_eq!(refused.err().and_then(|error| error.raw_os_error()), Some(errno as i32));
+            let (born, tell) = pipe().unwrap();
+            let born = Receiver::from_owned_fd(born.into()).unwrap();
+            // The pipe ends first, as it does when the child was not made.
+            drop(tell);
+            let launching = spawn_blocking(move || Err(errno.into()));
+            let refused = held(born, launching).await.unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(errno as i32));
         }
     }
 }

@@ -1,14 +1,15 @@
 //! A child that is talked to while it runs: over pipes, or on a terminal of its own.
 
 use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::os::fd::AsFd as _;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use pty_process::{OwnedReadPty, OwnedWritePty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::timeout;
 
 use crate::process::containment::Method;
@@ -17,9 +18,11 @@ use crate::process::fence::Fence;
 use crate::process::group;
 use crate::process::hold::{Fork, Registrar};
 use crate::process::identity::ProcessIdentity;
-use crate::process::spawn::{Group, NotSpawned, command};
+use crate::process::image::{self, Stdio};
+use crate::process::pipes;
+use crate::process::running::Running;
+use crate::process::spawn::{Group, NotSpawned};
 use crate::process::spec::Spec;
-use crate::process::sys;
 
 /// Columns and rows of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub struct Interactive {
     group: Group,
     fence: Fence,
     held_by: Method,
-    child: tokio::process::Child,
+    child: Running,
     identity: ProcessIdentity,
     grace: Duration,
     terminal: bool,
@@ -68,7 +71,7 @@ pub struct Streams {
 #[derive(Debug)]
 pub enum Input {
     /// Its standard input.
-    Pipe(ChildStdin),
+    Pipe(Sender),
     /// Its terminal.
     Terminal(OwnedWritePty),
 }
@@ -76,10 +79,8 @@ pub enum Input {
 /// Something the child writes to.
 #[derive(Debug)]
 pub enum Output {
-    /// Its standard output.
-    Stdout(ChildStdout),
-    /// Its standard error.
-    Stderr(ChildStderr),
+    /// Its standard output or its standard error.
+    Pipe(Receiver),
     /// Its terminal.
     Terminal(OwnedReadPty),
 }
@@ -96,21 +97,17 @@ pub async fn spawn_interactive(
 ) -> Result<(Interactive, Streams), NotSpawned> {
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
-    let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
     let explain = |error| failure::explain(spec, error);
-    fence.admit(&mut command).map_err(explain)?;
-    let fork = match link {
-        Link::Pipes => {
-            sys::session::lead_session(&mut command);
-            Fork::of(command, on_pipes).await
-        }
-        Link::Terminal(size) => Fork::of(command, move |command| on_terminal(command, size)).await,
-    }
-    .map_err(explain)?;
+    let prepared = || {
+        let (stdio, streams) = link.open()?;
+        Ok((image::of(spec, stdio, fence.door()?)?, streams))
+    };
+    let (image, streams) = prepared().map_err(explain)?;
+    let fork = Fork::of(image).await.map_err(explain)?;
     let identity = fork.identity();
     let held_by = fence.holds(identity);
     registrar.register(identity).await?;
-    let (child, streams) = fork.exec().await.map_err(explain)?;
+    let child = fork.exec().await.map_err(explain)?;
     let interactive = Interactive {
         group: Group::of(identity),
         fence,
@@ -123,35 +120,41 @@ pub async fn spawn_interactive(
     Ok((interactive, streams))
 }
 
-fn on_pipes(mut command: tokio::process::Command) -> io::Result<(tokio::process::Child, Streams)> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    let pipe = || io::Error::from(Errno::EPIPE);
-    let streams = Streams {
-        input: Input::Pipe(child.stdin.take().ok_or_else(pipe)?),
-        stdout: Output::Stdout(child.stdout.take().ok_or_else(pipe)?),
-        stderr: Some(Output::Stderr(child.stderr.take().ok_or_else(pipe)?)),
-    };
-    Ok((child, streams))
+impl Link {
+    /// What the child gets, and our ends of it.
+    fn open(self) -> io::Result<(Stdio, Streams)> {
+        match self {
+            Self::Pipes => on_pipes(),
+            Self::Terminal(size) => on_terminal(size).map_err(plain),
+        }
+    }
 }
 
-/// The child leads a session, and so a process group, and its terminal controls it.
-fn on_terminal(command: tokio::process::Command, size: Size) -> io::Result<(tokio::process::Child, Streams)> {
-    let (terminal, far_end) = pty_process::open().map_err(plain)?;
-    terminal
-        .resize(pty_process::Size::new(size.rows, size.columns))
-        .map_err(plain)?;
-    let child = pty_process::Command::from(command).spawn(far_end).map_err(plain)?;
+fn on_pipes() -> io::Result<(Stdio, Streams)> {
+    let (stdio, ours) = pipes::open(true)?;
+    let streams = Streams {
+        input: Input::Pipe(ours.stdin.ok_or(Errno::EPIPE)?),
+        stdout: Output::Pipe(ours.stdout),
+        stderr: Some(Output::Pipe(ours.stderr)),
+    };
+    Ok((stdio, streams))
+}
+
+fn on_terminal(size: Size) -> pty_process::Result<(Stdio, Streams)> {
+    let (terminal, far_end) = pty_process::open()?;
+    terminal.resize(pty_process::Size::new(size.rows, size.columns))?;
+    let end = || far_end.as_fd().try_clone_to_owned();
+    let stdio = Stdio {
+        ends: [end()?, end()?, end()?],
+        terminal: true,
+    };
     let (read, write) = terminal.into_split();
     let streams = Streams {
         input: Input::Terminal(write),
         stdout: Output::Terminal(read),
         stderr: None,
     };
-    Ok((child, streams))
+    Ok((stdio, streams))
 }
 
 fn plain(error: pty_process::Error) -> io::Error {
@@ -231,8 +234,7 @@ impl Output {
     /// Reads some bytes; 0 at the end.
     pub async fn read(&mut self, buffer: &mut [u8]) -> usize {
         let read = match self {
-            Self::Stdout(pipe) => pipe.read(buffer).await,
-            Self::Stderr(pipe) => pipe.read(buffer).await,
+            Self::Pipe(pipe) => pipe.read(buffer).await,
             Self::Terminal(terminal) => terminal.read(buffer).await,
         };
         // What cannot be read says nothing more. A terminal whose last holder is gone answers EIO instead of an end.

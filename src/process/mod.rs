@@ -8,8 +8,8 @@
 //!
 //! A process of a job begins only after its [`hold::Registrar`] has written it down.
 //!
-//! Plain tokio commands do most of this; a wrapper crate would wait for the whole group, which is exactly what a
-//! finished command must not do here.
+//! Commands of std or tokio cannot hold a child before it execs without a fork, which copies our memory; a wrapper
+//! crate would wait for the whole group, which is exactly what a finished command must not do here.
 
 pub mod capture;
 mod cgroup;
@@ -24,10 +24,13 @@ mod group;
 pub mod guardian;
 pub mod hold;
 pub mod identity;
+mod image;
 pub mod interactive;
 pub mod lines;
 pub mod mark;
 pub mod patience;
+mod pipes;
+mod running;
 pub mod spawn;
 pub mod spec;
 mod sys;

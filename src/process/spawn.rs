@@ -6,14 +6,14 @@ use std::future::pending;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::pin::pin;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::FusedFuture;
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncWriteExt as _};
-use tokio::process::ChildStdin;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe::Sender;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +27,12 @@ use crate::process::fence::Fence;
 use crate::process::group;
 use crate::process::hold::{Fork, Registrar, Unregistered};
 use crate::process::identity::{ProcessIdentity, to_pid};
+use crate::process::image;
+use crate::process::pipes::{self, OurEnds};
+use crate::process::running::Running;
 use crate::process::spec::{Spec, Stdin};
 use crate::process::sys;
+use crate::process::sys::launch::Image;
 
 /// Bytes that wait in the pipe of a program whose lines are read: as many as Linux grants everybody.
 #[cfg(target_os = "linux")]
@@ -42,8 +46,9 @@ pub struct Child {
     group: Group,
     fence: Fence,
     held_by: Method,
-    child: tokio::process::Child,
+    child: Running,
     identity: ProcessIdentity,
+    pipes: Option<OurEnds>,
     stdin: Stdin,
     limit: usize,
     spawned: Instant,
@@ -57,14 +62,11 @@ pub struct Child {
 /// # Errors
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
-    let (command, fence) = prepare(&spec)?;
-    let started = without_inheritance(|| owned(command).spawn());
-    let (child, pid) = started
-        .and_then(|child| pid_of(child.id()).map(|pid| (child, pid)))
-        .map_err(|error| failure::explain(&spec, error))?;
-    let identity = ProcessIdentity::of_leader(pid);
+    let (image, pipes, fence) = prepare(&spec)?;
+    let child = Running::launch(&image).map_err(|error| failure::explain(&spec, error))?;
+    let identity = ProcessIdentity::of_leader(child.pid());
     let held_by = fence.holds(identity);
-    Ok(Child::of((child, identity), (fence, held_by), spec))
+    Ok(Child::of((child, identity), pipes, (fence, held_by), spec))
 }
 
 /// Starts a process of a job, once `registrar` has written it down.
@@ -72,16 +74,14 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
 /// # Errors
 /// [`NotSpawned`] when it never ran.
 pub async fn spawn_registered(spec: Spec, registrar: &mut dyn Registrar) -> Result<Child, NotSpawned> {
-    let (command, fence) = prepare(&spec)?;
+    let (image, pipes, fence) = prepare(&spec)?;
     let explain = |error| failure::explain(&spec, error);
-    let fork = Fork::of(command, |mut command| command.spawn())
-        .await
-        .map_err(explain)?;
+    let fork = Fork::of(image).await.map_err(explain)?;
     let identity = fork.identity();
     let held_by = fence.holds(identity);
     registrar.register(identity).await?;
     let child = fork.exec().await.map_err(explain)?;
-    Ok(Child::of((child, identity), (fence, held_by), spec))
+    Ok(Child::of((child, identity), pipes, (fence, held_by), spec))
 }
 
 /// A process of a job that never ran.
@@ -94,22 +94,15 @@ pub enum NotSpawned {
     Unregistered(#[from] Unregistered),
 }
 
-fn prepare(spec: &Spec) -> Result<(Command, Fence), SpawnError> {
+fn prepare(spec: &Spec) -> Result<(Image, OurEnds, Fence), SpawnError> {
     failure::check(spec)?;
     let fence = Fence::around(&spec.env);
-    let mut command = command(&spec.program, &spec.args, &spec.env, &spec.cwd);
-    // Its own, so that no terminal of ours is a terminal of its; and with it, its own group.
-    sys::session::lead_session(&mut command);
-    command
-        .stdin(match spec.stdin {
-            Stdin::Null => Stdio::null(),
-            Stdin::Bytes(_) => Stdio::piped(),
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let admitted = fence.admit(&mut command);
-    admitted.map_err(|error| failure::explain(spec, error))?;
-    Ok((command, fence))
+    let prepared = || {
+        let (stdio, pipes) = pipes::open(matches!(spec.stdin, Stdin::Bytes(_)))?;
+        Ok((image::of(spec, stdio, fence.door()?)?, pipes))
+    };
+    let (image, pipes) = prepared().map_err(|error| failure::explain(spec, error))?;
+    Ok((image, pipes, fence))
 }
 
 /// A command with exactly this environment that starts with fresh signal dispositions.
@@ -121,17 +114,10 @@ pub(super) fn command<A: AsRef<OsStr>>(program: &Path, args: &[A], env: &ChildEn
     command
 }
 
-/// A command whose child ends with the value that stands for it.
-pub(super) fn owned(command: Command) -> tokio::process::Command {
-    let mut command = tokio::process::Command::from(command);
-    command.kill_on_drop(true);
-    command
-}
-
 /// Runs a spawn so that neither a blocked signal nor a descriptor reaches the child.
 pub(super) fn without_inheritance<T>(spawn: impl FnOnce() -> T) -> T {
     sys::descriptors::keep_from_children();
-    let _unblocked = sys::signals::Unblocked::now();
+    let _unblocked = sys::signals::Mask::unblocked();
     spawn()
 }
 
@@ -145,7 +131,8 @@ pub(super) fn pid_of(id: Option<u32>) -> std::io::Result<Pid> {
 
 impl Child {
     fn of(
-        (child, identity): (tokio::process::Child, ProcessIdentity),
+        (child, identity): (Running, ProcessIdentity),
+        pipes: OurEnds,
         (fence, held_by): (Fence, Method),
         spec: Spec,
     ) -> Self {
@@ -156,6 +143,7 @@ impl Child {
             held_by,
             child,
             identity,
+            pipes: Some(pipes),
             stdin: spec.stdin,
             limit: spec.limit_per_stream,
             spawned,
@@ -196,9 +184,9 @@ impl Child {
     /// in the pipe, and on a busy machine their last lines were lost.
     pub(super) fn widen_stdout(&self) {
         #[cfg(target_os = "linux")]
-        if let Some(stdout) = &self.child.stdout {
+        if let Some(pipes) = &self.pipes {
             let wider = nix::fcntl::FcntlArg::F_SETPIPE_SZ(PIPE_ROOM);
-            if let Err(error) = nix::fcntl::fcntl(stdout, wider) {
+            if let Err(error) = nix::fcntl::fcntl(&pipes.stdout, wider) {
                 tracing::debug!(%error, "a pipe keeps its size");
             }
         }
@@ -236,10 +224,11 @@ impl Child {
         stdout: &'c mut O,
         stderr: &'c mut E,
     ) -> impl Future<Output = ()> + Send + use<'c, O, E> {
-        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
-        let (pipe, stdin) = (self.child.stdin.take(), std::mem::replace(&mut self.stdin, Stdin::Null));
+        let (pipes, stdin) = (self.pipes.take(), std::mem::replace(&mut self.stdin, Stdin::Null));
         async move {
-            tokio::join!(feed(pipe, stdin), read(out, stdout), read(err, stderr));
+            let Some(pipes) = pipes else { return };
+            let fed = feed(pipes.stdin, stdin);
+            tokio::join!(fed, read_all(pipes.stdout, stdout), read_all(pipes.stderr, stderr));
         }
     }
 
@@ -290,18 +279,12 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-async fn feed(pipe: Option<ChildStdin>, stdin: Stdin) {
+async fn feed(pipe: Option<Sender>, stdin: Stdin) {
     if let (Some(mut pipe), Stdin::Bytes(bytes)) = (pipe, stdin)
         && let Err(error) = pipe.write_all(&bytes).await
     {
         // A child may close its stdin early; that is its business and shows in how it ends.
         tracing::debug!(%error, "a child did not read all of its stdin");
-    }
-}
-
-async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut impl Take) {
-    if let Some(pipe) = pipe {
-        read_all(pipe, into).await;
     }
 }
 

@@ -67,6 +67,7 @@ mod plane_faults;
 mod plane_server;
 mod process;
 mod process_lines;
+mod process_start;
 mod provider_claude;
 mod provider_claude_plan;
 mod provider_codex;

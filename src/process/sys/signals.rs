@@ -8,26 +8,54 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::ptr;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// Unblocks every signal on this thread until it is dropped; children take over the mask of the thread that spawns.
-#[must_use]
-pub(in crate::process) struct Unblocked(Option<SigSet>);
+/// Of all systems that this runs on.
+const LAST_SIGNAL: libc::c_int = 64;
 
-impl Unblocked {
-    pub(in crate::process) fn now() -> Self {
-        Self(SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok())
+/// The signal mask of this thread, changed until this is dropped; children take over that of the thread that makes them.
+#[must_use]
+pub(in crate::process) struct Mask(Option<SigSet>);
+
+impl Mask {
+    /// No signal is blocked.
+    pub(in crate::process) fn unblocked() -> Self {
+        Self::of(SigSet::empty())
+    }
+
+    /// Every signal is blocked.
+    pub(super) fn blocked() -> Self {
+        Self::of(SigSet::all())
+    }
+
+    fn of(set: SigSet) -> Self {
+        Self(set.thread_swap_mask(SigmaskHow::SIG_SETMASK).ok())
+    }
+
+    /// Blocks no signal from here on: in a child.
+    pub(super) fn none() -> Result<(), Errno> {
+        SigSet::empty().thread_set_mask()
     }
 }
 
-impl Drop for Unblocked {
+impl Drop for Mask {
     fn drop(&mut self) {
         if let Some(mask) = self.0
             && let Err(error) = mask.thread_set_mask()
         {
             tracing::warn!(%error, "could not restore the signal mask");
         }
+    }
+}
+
+/// In a child: no signal is ignored or handled any more.
+#[expect(unsafe_code, reason = "the safe wrapper knows no real-time signals")]
+pub(super) fn all_default() {
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: signal(2) is async-signal-safe and SIG_DFL is always valid. What cannot be changed is refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -1,0 +1,84 @@
+//! A child of ours from its start until its status is taken.
+
+use std::io;
+use std::process::ExitStatus;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::process::sys::launch::Image;
+use crate::process::sys::reap::reap;
+
+/// A process that runs, or has ended and waits for us to ask how. Dropped before that, it is killed.
+#[derive(Debug)]
+pub(super) struct Running {
+    pid: Pid,
+    status: Option<ExitStatus>,
+    // Of any child: each looks whether it was its own.
+    ended: Signal,
+}
+
+impl Running {
+    /// Makes the process; see [`Image::launch`]. Needs the runtime.
+    pub(super) fn launch(image: &Image) -> io::Result<Self> {
+        let ended = ends()?;
+        let pid = image.launch()?;
+        Ok(Self {
+            pid,
+            status: None,
+            ended,
+        })
+    }
+
+    /// Its number, which is its own until [`Running::wait`] has returned.
+    pub(super) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Awaits its end. May be given up and called again.
+    ///
+    /// # Errors
+    /// What the system says of a process that it does not know.
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            self.ended.recv().await;
+        }
+    }
+
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = reap(self.pid)?;
+        }
+        Ok(self.status)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.try_wait() {
+            let _gone = kill(self.pid, nix::sys::signal::SIGKILL);
+            // Without a runtime we end too, and the system takes it.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(bury(self.pid));
+            }
+        }
+    }
+}
+
+fn ends() -> io::Result<Signal> {
+    signal(SignalKind::child())
+}
+
+/// Takes the status of one that nobody waits for.
+async fn bury(pid: Pid) -> io::Result<()> {
+    let mut ended = ends()?;
+    while reap(pid)?.is_none() {
+        ended.recv().await;
+    }
+    Ok(())
+}
