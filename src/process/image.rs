@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::process::env::ChildEnv;
+use crate::process::mark;
 use crate::process::spec::Spec;
 use crate::process::sys::launch::Image;
 
@@ -41,6 +42,7 @@ pub(super) fn of(spec: &Spec, stdio: Stdio, members: Option<File>) -> io::Result
         stdio: stdio.ends,
         on_terminal: stdio.terminal,
         members,
+        mark: spec.env.get(mark::NAME).and_then(OsStr::to_str).map(mark::limit),
         hold: None,
     })
 }

@@ -1,17 +1,22 @@
-//! Work that left its process group or lost its leader: found by a variable that every descendant inherits.
+//! Work that left its process group or lost its leader: found by what every descendant inherits, a variable and, for
+//! those that clear their environment, a limit.
 //!
-//! The mark is proof enough to kill: nobody else sets it, and a job's id is unique. What cleared its environment
-//! is found in the job's cgroup only. Linux only; elsewhere no environment of another process can be read, and nothing
-//! is found.
+//! The mark is proof enough to kill: nobody else sets it, and a job's id is unique. To be the parent of every orphan
+//! (a subreaper) would not tell whose it was, and ends with the daemon; the mark is still there for its guardian and for
+//! the next start. Linux only; elsewhere nothing of another process can be read, and nothing is found.
+//!
+//! The limit is `RLIMIT_LOCKS`: the kernel hands it on over fork, exec, sessions and orphanhood, lets only root raise it
+//! again, and has not looked at it since 2.4.25 (`getrlimit(2)`).
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
 use crate::process::cgroup;
@@ -19,6 +24,8 @@ use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
 
 /// The variable; its value is the job's id.
 pub const NAME: &str = "GATEWAY_JOB_ID";
+/// How the kernel calls the limit in `/proc/PID/limits`; the hard one is the second number.
+const LIMIT: &str = "Max file locks";
 /// Longer environments than the kernel lets a program start with are not read to their end.
 const MAX_ENVIRONMENT: u64 = 8 << 20;
 
@@ -79,9 +86,29 @@ pub fn at_work() -> HashSet<String> {
     marks.collect()
 }
 
+/// The mark of a job as a limit: below all that means "unlimited".
+pub(super) fn limit(job: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(job).into();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 2
+}
+
 fn marked(jobs: &HashSet<&str>) -> Vec<Pid> {
-    let carries = |pid: &Pid| environment(*pid).is_some_and(|text| carries(&text, jobs));
+    let limits: HashSet<u64> = jobs.iter().map(|job| limit(job)).collect();
+    let carries = |pid: &Pid| {
+        limit_of(*pid).is_some_and(|limit| limits.contains(&limit))
+            || environment(*pid).is_some_and(|text| carries(&text, jobs))
+    };
     others().filter(carries).collect()
+}
+
+fn limit_of(pid: Pid) -> Option<u64> {
+    let limits = std::fs::read_to_string(place(pid).join("limits")).ok()?;
+    let limit = limits.lines().find_map(|line| line.strip_prefix(LIMIT))?;
+    limit.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn place(pid: Pid) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
 }
 
 /// Everybody else's environment cannot be read, and a zombie has none.
@@ -93,7 +120,7 @@ fn others() -> impl Iterator<Item = Pid> {
 }
 
 fn environment(pid: Pid) -> Option<Vec<u8>> {
-    let file = File::open(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
+    let file = File::open(place(pid).join("environ")).ok()?;
     let mut text = Vec::new();
     file.take(MAX_ENVIRONMENT).read_to_end(&mut text).ok()?;
     Some(text)

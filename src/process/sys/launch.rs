@@ -37,6 +37,8 @@ pub(in crate::process) struct Image {
     pub(in crate::process) on_terminal: bool,
     /// `cgroup.procs` of the cgroup that it joins.
     pub(in crate::process) members: Option<File>,
+    /// The mark of its job, as a limit.
+    pub(in crate::process) mark: Option<u64>,
     /// Where it waits to be written down.
     pub(in crate::process) hold: Option<Hold>,
 }
@@ -76,6 +78,9 @@ impl Image {
             // A child that is refused runs all the same; group and mark hold it. Nothing cheaper is tight: a parent that
             // moves a child which runs already misses what it has started by then.
             let _refused = write(members, b"0");
+        }
+        if let Some(mark) = self.mark {
+            carry(mark);
         }
         if let Some(hold) = &self.hold {
             hold.wait()?;
@@ -120,6 +125,16 @@ fn exec(program: &CStr, args: &[*const libc::c_char], env: &[*const libc::c_char
     unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
     Err(Errno::last())
 }
+
+/// Where it cannot be carried, such as inside a job of another gateway, the environment and the cgroup have to do.
+#[cfg(target_os = "linux")]
+fn carry(mark: u64) {
+    use nix::sys::resource::{Resource, setrlimit};
+    let _refused = setrlimit(Resource::RLIMIT_LOCKS, mark, mark);
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn carry(_mark: u64) {}
 
 /// Makes the terminal that is stdin the one of this session.
 #[expect(unsafe_code, reason = "one system call without a safe wrapper")]

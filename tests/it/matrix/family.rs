@@ -3,7 +3,6 @@
 use nix::unistd::Pid;
 
 use crate::matrix::scene::Scene;
-use crate::support::daemon::Daemon;
 use crate::support::pids::{gone, lives, pid_in};
 
 /// A leader that is deaf to polite signals, a child that holds its output, one in a session of its own, and one that
@@ -19,24 +18,19 @@ wait"#;
 #[derive(Debug)]
 pub(super) struct Family {
     members: Vec<Pid>,
-    hidden: Pid,
-    /// Whether nobody can hide on this host.
-    held: bool,
+    /// The one with no environment, where such a one cannot be found.
+    hidden: Option<Pid>,
 }
 
 impl Family {
     /// Waits until all of them are there.
-    pub(super) async fn born(scene: &Scene, daemon: &Daemon) -> Self {
+    pub(super) async fn born(scene: &Scene) -> Self {
         let mut members = Vec::new();
-        for name in ["leader", "member", "outside"] {
+        for name in ["leader", "member", "outside", "hidden"] {
             members.push(pid_in(&scene.path(name)).await);
         }
-        let held = daemon.status().await.unwrap().containment.unwrap();
-        Self {
-            members,
-            hidden: pid_in(&scene.path("hidden")).await,
-            held: held.cgroup.is_some(),
-        }
+        let hidden = if cfg!(target_os = "linux") { None } else { members.pop() };
+        Self { members, hidden }
     }
 
     /// Waits until none is left that can be held here; one that cannot is ended by the test.
@@ -44,16 +38,13 @@ impl Family {
         for pid in &self.members {
             gone(*pid).await;
         }
-        if !self.held {
-            assert!(lives(self.hidden), "it was held after all");
-            nix::sys::signal::kill(self.hidden, nix::sys::signal::Signal::SIGKILL).unwrap();
+        if let Some(hidden) = self.hidden {
+            nix::sys::signal::kill(hidden, nix::sys::signal::Signal::SIGKILL).unwrap();
         }
-        gone(self.hidden).await;
     }
 
     /// Whether none is left that can be held here.
     pub(super) fn is_gone(&self) -> bool {
-        let hidden = self.held.then_some(&self.hidden);
-        self.members.iter().chain(hidden).all(|pid| !lives(*pid))
+        self.members.iter().all(|pid| !lives(*pid))
     }
 }

@@ -27,6 +27,8 @@ mod login;
 mod names;
 mod network;
 mod network_nightly;
+#[cfg(target_os = "linux")]
+mod no_cgroups;
 mod outages;
 mod outages_nightly;
 mod outbox;

@@ -125,6 +125,16 @@ impl Scene {
         self.host.start_on(disk, &self.settings())
     }
 
+    /// A daemon that takes jobs and can make no cgroups.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn start_without_cgroups(&self) -> Daemon {
+        let daemon = self.host.start_without_cgroups(&self.settings());
+        daemon.ready().await;
+        let held = daemon.status().await.unwrap().containment.unwrap();
+        assert_eq!(held.method, "process group and mark");
+        daemon
+    }
+
     /// The refresh token that lies on disk.
     pub(super) fn stored_token(&self) -> String {
         let session = SessionStore::new(&self.host.paths()).load().unwrap().unwrap();

@@ -136,7 +136,7 @@ async fn p3_the_second_signal_ends_everything() {
         let scene = Scene::new(ingress).await;
         let daemon = scene.start().await;
         let job = scene.work(work, SCRIPT).await;
-        let family = Family::born(&scene, &daemon).await;
+        let family = Family::born(&scene).await;
         daemon.signal(Signal::SIGTERM);
         daemon.reaches("draining").await;
         daemon.signal(Signal::SIGINT);
@@ -170,7 +170,7 @@ async fn stops(ingress: Ingress, work: Work, options: &[&str]) {
     let scene = Scene::new(ingress).await;
     let daemon = scene.start().await;
     let job = scene.work(work, SCRIPT).await;
-    let family = Family::born(&scene, &daemon).await;
+    let family = Family::born(&scene).await;
     let exit = tokio::time::timeout(STOPPED, stop(&scene, options)).await;
     let exit = exit.expect("it is over in time");
     let said = String::from_utf8_lossy(&exit.stderr.bytes).into_owned();

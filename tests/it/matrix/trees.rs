@@ -160,7 +160,7 @@ async fn x20_nobody_hides_from_a_timeout_or_a_cancel() {
             let daemon = scene.start().await;
             let limit = if cancelled { 600_000 } else { 3_000 };
             let job = scene.work_with(work, SCRIPT, json!({"timeout_ms": limit})).await;
-            let family = Family::born(&scene, &daemon).await;
+            let family = Family::born(&scene).await;
             if cancelled {
                 scene.host.cancel(&job).await;
             }

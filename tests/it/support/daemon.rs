@@ -127,14 +127,34 @@ impl Host {
     /// A daemon that finds names in this file only.
     #[cfg(target_os = "linux")]
     pub(crate) fn start_with_names_of(&self, hosts: &Path, settings: &[(&str, &str)]) -> Daemon {
-        let script = r#"mount --bind "$1" /etc/hosts && mount --bind /dev/null /etc/resolv.conf && shift && exec "$@""#;
+        let mounts = r#"mount --bind "$1" /etc/hosts && mount --bind /dev/null /etc/resolv.conf"#;
+        self.start_behind(mounts, hosts.to_str().unwrap(), settings)
+    }
+
+    /// A daemon that can make no cgroups.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_without_cgroups(&self, settings: &[(&str, &str)]) -> Daemon {
+        self.start_behind(r#"mount -t tmpfs none "$1""#, "/sys/fs/cgroup", settings)
+    }
+
+    /// A daemon that sees other mounts.
+    #[cfg(target_os = "linux")]
+    fn start_behind(&self, mounts: &str, argument: &str, settings: &[(&str, &str)]) -> Daemon {
+        let script = format!(r#"{mounts} && shift && exec "$@""#);
         let alone = if nix::unistd::Uid::effective().is_root() {
             "-m"
         } else {
             "-rm"
         };
-        let hosts = hosts.to_str().unwrap();
-        let before = [alone, "sh", "-c", script, "sh", hosts, env!("CARGO_BIN_EXE_gateway")];
+        let before = [
+            alone,
+            "sh",
+            "-c",
+            &script,
+            "sh",
+            argument,
+            env!("CARGO_BIN_EXE_gateway"),
+        ];
         self.start_as("/usr/bin/unshare", &before, settings)
     }
 
