@@ -61,7 +61,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::config::sources::Environment;
-use crate::process::guardian;
+use crate::process::{guardian, signals};
 
 /// Runs the command line of this process.
 #[must_use]
@@ -135,6 +135,7 @@ const MOST_WORKERS: usize = 4;
 
 /// The server uses some cores; everything else, the daemon too, is small on one thread.
 fn with_runtime(command: &Command, mut cx: Context) -> Exit {
+    signals::hear_all();
     let mut builder = if command.is_server() {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -31,6 +31,7 @@ pub mod mark;
 pub mod patience;
 mod pipes;
 mod running;
+pub mod signals;
 pub mod spawn;
 pub mod spec;
 mod sys;

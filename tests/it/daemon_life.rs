@@ -236,3 +236,16 @@ async fn a_third_signal_ends_at_once_also_without_a_control_plane() {
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     gone(pid).await;
 }
+
+/// It would never hear that a child has ended, nor that it is to stop itself.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn signals_that_somebody_had_blocked_are_heard() {
+    let host = Host::new().await;
+    let daemon = host.start_deaf(&[]);
+    daemon.ready().await;
+    let row = host.done(&host.shell("echo heard").await).await;
+    assert_eq!(row["result"]["stdout"], "heard\n", "{row}");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended().await.exit_code, Some(0));
+}

@@ -34,8 +34,8 @@ impl Mask {
         Self(set.thread_swap_mask(SigmaskHow::SIG_SETMASK).ok())
     }
 
-    /// Blocks no signal from here on: in a child.
-    pub(super) fn none() -> Result<(), Errno> {
+    /// Blocks no signal from here on, for good.
+    pub(in crate::process) fn none() -> Result<(), Errno> {
         SigSet::empty().thread_set_mask()
     }
 }

@@ -124,6 +124,13 @@ impl Host {
         self.start_as("/bin/bash", &before, settings)
     }
 
+    /// A daemon for which every signal was blocked by whoever started it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_deaf(&self, settings: &[(&str, &str)]) -> Daemon {
+        let before = ["--block-signal", env!("CARGO_BIN_EXE_gateway")];
+        self.start_as("/usr/bin/env", &before, settings)
+    }
+
     /// A daemon that finds names in this file only.
     #[cfg(target_os = "linux")]
     pub(crate) fn start_with_names_of(&self, hosts: &Path, settings: &[(&str, &str)]) -> Daemon {
