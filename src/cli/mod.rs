@@ -133,6 +133,9 @@ fn run(cli: Cli) -> Exit {
 /// Most threads of the server: beyond that the database is what is waited for, and each has an arena of memory.
 const MOST_WORKERS: usize = 4;
 
+/// A thread for blocking work, once there, stays: so long.
+const FOR_EVER: Duration = Duration::from_hours(24 * 365);
+
 /// The server uses some cores; everything else, the daemon too, is small on one thread.
 fn with_runtime(command: &Command, mut cx: Context) -> Exit {
     signals::hear_all();
@@ -144,8 +147,13 @@ fn with_runtime(command: &Command, mut cx: Context) -> Exit {
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    let result = match builder.enable_all().build() {
-        Ok(runtime) => to_the_end(runtime, Box::pin(dispatch(command, &mut cx))),
+    let result = match builder.enable_all().thread_keep_alive(FOR_EVER).build() {
+        Ok(runtime) => {
+            // Without any thread a task that needs one panics when the system grants none, as under a fork bomb; behind one
+            // it waits.
+            drop(runtime.spawn_blocking(|| ()));
+            to_the_end(runtime, Box::pin(dispatch(command, &mut cx)))
+        }
         Err(error) => Err(CliError::failed("The runtime could not be started.").detail(error.to_string())),
     };
     settle(result, &cx.out)

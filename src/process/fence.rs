@@ -20,6 +20,8 @@ pub(super) struct Fence(Option<Inside>);
 struct Inside {
     job: String,
     leaf: Option<Leaf>,
+    /// A child is, or was, inside.
+    is_used: bool,
 }
 
 impl Fence {
@@ -31,6 +33,7 @@ impl Fence {
             Inside {
                 job: job.to_owned(),
                 leaf: Leaf::of(job),
+                is_used: false,
             }
         }))
     }
@@ -51,11 +54,12 @@ impl Fence {
     }
 
     /// The child is there, and has not begun; tells what holds it. It may have been refused by its cgroup.
-    pub(super) fn holds(&self, child: ProcessIdentity) -> Method {
+    pub(super) fn holds(&mut self, child: ProcessIdentity) -> Method {
         // Nothing has its mark.
-        let Some(inside) = &self.0 else {
+        let Some(inside) = &mut self.0 else {
             return Method::Group;
         };
+        inside.is_used = true;
         guardian::watch(&inside.job, Some(child));
         if inside.leaf.as_ref().is_some_and(|leaf| leaf.has(child)) {
             Method::Cgroup
@@ -90,6 +94,9 @@ impl Drop for Fence {
             leaf.kill();
             leaf.remove();
         }
-        guardian::forget(&inside.job);
+        // Who left the group and is in no cgroup may be alive: the guardian looks for the mark when we are gone.
+        if !inside.is_used {
+            guardian::forget(&inside.job);
+        }
     }
 }

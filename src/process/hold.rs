@@ -2,17 +2,20 @@
 
 use std::io::{self, pipe};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, write};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::process::identity::ProcessIdentity;
 use crate::process::running::Running;
-use crate::process::sys::hold::Hold;
+use crate::process::sys::hold::{GO, Hold, STAY};
 use crate::process::sys::launch::Image;
 
 /// Has to know of every process of a job before it begins.
@@ -31,10 +34,13 @@ pub struct Unregistered(pub String);
 
 type Launching = JoinHandle<io::Result<Running>>;
 
+/// How long a child may take to become what it is to be: its directory and its program may lie on a disk that is gone.
+const EXEC_WITHIN: Duration = Duration::from_secs(30);
+
 /// A child that has not become what it is to be. Dropped, it never does.
 pub(super) struct Fork {
     pid: Pid,
-    leave: OwnedFd,
+    leave: Leave,
     // The thread that makes the child waits for the end of its exec, and so do we, elsewhere.
     launching: Launching,
 }
@@ -43,8 +49,8 @@ impl Fork {
     /// Makes the child.
     pub(super) async fn of(mut image: Image) -> io::Result<Self> {
         let ((born, tell), (go, leave)) = (pipe()?, pipe()?);
-        let (born, leave) = (Receiver::from_owned_fd(born.into())?, OwnedFd::from(leave));
-        image.hold = Some(Hold::new(tell.into(), go.into(), &leave));
+        let (born, leave) = (Receiver::from_owned_fd(born.into())?, Leave(leave.into()));
+        image.hold = Some(Hold::new(tell.into(), go.into()));
         // Our copies of the child's ends are gone when this ends.
         let launching = spawn_blocking(move || Running::launch(&image));
         let (pid, launching) = held(born, launching).await?;
@@ -58,12 +64,36 @@ impl Fork {
 
     /// Lets it go on, and waits until it is what it is to be.
     pub(super) async fn exec(self) -> io::Result<Running> {
-        match write(&self.leave, &[1]) {
-            // One that was killed meanwhile ends like any other.
-            Ok(_) | Err(Errno::EPIPE) => drop(self.leave),
-            Err(error) => return Err(error.into()),
+        self.leave.give()?;
+        match timeout(EXEC_WITHIN, self.launching).await {
+            Ok(launched) => launched.map_err(io::Error::other)?,
+            Err(_) => {
+                // Nobody has taken its status, so the number is still its own.
+                kill(self.pid, Signal::SIGKILL)?;
+                Err(Errno::ETIMEDOUT.into())
+            }
         }
-        self.launching.await.map_err(io::Error::other)?
+    }
+}
+
+/// Our end of the pipe at which a child waits. Dropped, it refuses: the end of the pipe would not do, as two children
+/// that are held at once have copies of each other's.
+struct Leave(OwnedFd);
+
+impl Leave {
+    fn give(self) -> io::Result<()> {
+        match write(&self.0, &[GO]) {
+            // One that was killed meanwhile ends like any other.
+            Ok(_) | Err(Errno::EPIPE) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        // Nobody reads it behind the other word.
+        let _unread = write(&self.0, &[STAY]);
     }
 }
 

@@ -96,7 +96,7 @@ pub async fn spawn_interactive(
     registrar: &mut dyn Registrar,
 ) -> Result<(Interactive, Streams), NotSpawned> {
     failure::check(spec)?;
-    let fence = Fence::around(&spec.env);
+    let mut fence = Fence::around(&spec.env);
     let explain = |error| failure::explain(spec, error);
     let prepared = || {
         let (stdio, streams) = link.open()?;

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::process::cgroup;
 use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
+use crate::process::identity::stat_in;
 
 /// The variable; its value is the job's id.
 pub const NAME: &str = "GATEWAY_JOB_ID";
@@ -95,8 +96,8 @@ pub(super) fn limit(job: &str) -> u64 {
 fn marked(jobs: &HashSet<&str>) -> Vec<Pid> {
     let limits: HashSet<u64> = jobs.iter().map(|job| limit(job)).collect();
     let carries = |pid: &Pid| {
-        limit_of(*pid).is_some_and(|limit| limits.contains(&limit))
-            || environment(*pid).is_some_and(|text| carries(&text, jobs))
+        environment(*pid).is_some_and(|text| carries(&text, jobs))
+            || limit_of(*pid).is_some_and(|limit| limits.contains(&limit))
     };
     others().filter(carries).collect()
 }
@@ -104,7 +105,10 @@ fn marked(jobs: &HashSet<&str>) -> Vec<Pid> {
 fn limit_of(pid: Pid) -> Option<u64> {
     let limits = std::fs::read_to_string(place(pid).join("limits")).ok()?;
     let limit = limits.lines().find_map(|line| line.strip_prefix(LIMIT))?;
-    limit.split_whitespace().nth(1)?.parse().ok()
+    let limit = limit.split_whitespace().nth(1)?.parse().ok()?;
+    // A zombie has limits still.
+    let is_dead = stat_in(&place(pid)).is_none_or(|stat| stat.is_dead());
+    (!is_dead).then_some(limit)
 }
 
 fn place(pid: Pid) -> PathBuf {

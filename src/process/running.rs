@@ -3,10 +3,10 @@
 use std::io;
 use std::process::ExitStatus;
 
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 use crate::process::sys::launch::Image;
 use crate::process::sys::reap::reap;
@@ -17,7 +17,7 @@ pub(super) struct Running {
     pid: Pid,
     status: Option<ExitStatus>,
     // Of any child: each looks whether it was its own.
-    ended: Signal,
+    ended: unix::Signal,
 }
 
 impl Running {
@@ -61,7 +61,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.try_wait() {
-            let _gone = kill(self.pid, nix::sys::signal::SIGKILL);
+            // It leads a group, which may have members by now.
+            let _gone = killpg(self.pid, Signal::SIGKILL);
             // Without a runtime we end too, and the system takes it.
             if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(bury(self.pid));
@@ -70,7 +71,7 @@ impl Drop for Running {
     }
 }
 
-fn ends() -> io::Result<Signal> {
+fn ends() -> io::Result<unix::Signal> {
     signal(SignalKind::child())
 }
 

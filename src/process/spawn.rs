@@ -62,7 +62,7 @@ pub struct Child {
 /// # Errors
 /// [`SpawnError`] when it never ran.
 pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
-    let (image, pipes, fence) = prepare(&spec)?;
+    let (image, pipes, mut fence) = prepare(&spec)?;
     let child = Running::launch(&image).map_err(|error| failure::explain(&spec, error))?;
     let identity = ProcessIdentity::of_leader(child.pid());
     let held_by = fence.holds(identity);
@@ -74,7 +74,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
 /// # Errors
 /// [`NotSpawned`] when it never ran.
 pub async fn spawn_registered(spec: Spec, registrar: &mut dyn Registrar) -> Result<Child, NotSpawned> {
-    let (image, pipes, fence) = prepare(&spec)?;
+    let (image, pipes, mut fence) = prepare(&spec)?;
     let explain = |error| failure::explain(&spec, error);
     let fork = Fork::of(image).await.map_err(explain)?;
     let identity = fork.identity();

@@ -180,6 +180,21 @@ async fn work_that_is_left_goes_on_and_can_still_be_found() {
 }
 
 #[tokio::test]
+async fn the_dead_survive_no_sweep() {
+    let job = Job::new();
+    // Nobody takes its status before it is awaited.
+    let child = spawn(job.spec("true")).unwrap();
+    let stat = format!("/proc/{}/stat", child.identity().pid);
+    eventually("its end", || async {
+        std::fs::read_to_string(&stat).ok()?.contains(") Z ").then_some(())
+    })
+    .await;
+    let swept = mark::kill_marked(&HashSet::from([job.id.as_str()])).await;
+    assert_eq!(swept, mark::Swept::default());
+    assert!(child.wait(CancellationToken::new()).await.is_success());
+}
+
+#[tokio::test]
 async fn a_job_that_leaves_nothing_leaves_no_cgroup() {
     let job = Job::new();
     let exit = end(job.spec("cat /proc/self/cgroup"), &CancellationToken::new()).await;

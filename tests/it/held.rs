@@ -10,7 +10,6 @@ use gateway::process::env::ChildEnv;
 use gateway::process::hold::{Registrar, Unregistered};
 use gateway::process::identity::{ProcessIdentity, alive};
 use gateway::process::interactive::{Link, Size, spawn_interactive};
-use gateway::process::mark;
 use gateway::process::spawn::{Child, NotSpawned, spawn, spawn_registered};
 use gateway::process::spec::Spec;
 use nix::sys::signal::{Signal, kill};
@@ -31,8 +30,8 @@ struct Job {
 impl Job {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
+        // Without a mark: no cgroup does the work of the hold.
         let env = ChildEnv::exactly([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]);
-        let env = env.with(mark::NAME, home.path().file_name().unwrap());
         Self { home, env }
     }
 
@@ -118,24 +117,28 @@ async fn what_cannot_be_written_down_never_begins() {
     never_began(&job, &witness).await;
 }
 
+/// Each has copies of the other's pipes.
 #[tokio::test]
 async fn what_nobody_waits_for_any_more_never_begins() {
-    let job = Job::new();
-    let mut witness = Witness::of(&job, Word::Nothing);
-    let mut spawning = Box::pin(spawn_registered(job.spec(), &mut witness));
-    eventually("the process", || {
+    let jobs = [Job::new(), Job::new()];
+    let mut witnesses = jobs.each_ref().map(|job| Witness::of(job, Word::Nothing));
+    let spawning = witnesses
+        .iter_mut()
+        .map(|witness| spawn_registered(witness.job.spec(), witness));
+    let mut spawning = Box::pin(futures_util::future::join_all(spawning));
+    eventually("the processes", || {
         let polled = spawning.as_mut().now_or_never();
         assert!(polled.is_none());
-        ready((!forks().is_empty()).then_some(()))
+        ready((forks().len() == jobs.len()).then_some(()))
     })
     .await;
-    // It may not have said yet who it is.
+    // They may not have said yet who they are.
     drop(spawning);
-    eventually("the end of the held process", || {
+    eventually("the end of the held processes", || {
         ready(forks().is_empty().then_some(()))
     })
     .await;
-    assert!(!job.has_begun());
+    assert!(!jobs.iter().any(Job::has_begun));
 }
 
 async fn never_began(job: &Job, witness: &Witness<'_>) {

@@ -1,6 +1,6 @@
 //! A child that waits between its birth and its exec for leave to go on.
 
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -9,45 +9,44 @@ use nix::unistd::{Pid, read, write};
 /// Milliseconds between two looks whether we still live.
 const LOOK_UP: libc::c_int = 50;
 
+/// Leave to go on, and its refusal.
+pub(in crate::process) const GO: u8 = 1;
+pub(in crate::process) const STAY: u8 = 0;
+
 /// The child's ends of two pipes, and who we are.
 #[derive(Debug)]
 pub(in crate::process) struct Hold {
     born: OwnedFd,
     go: OwnedFd,
-    leave: RawFd,
     parent: Pid,
 }
 
 impl Hold {
-    /// On `born` the child says who it is, from `go` it takes leave to go on. `leave` is our own end of that pipe. The
-    /// child closes its copy, or it would wait for itself. The end of the pipe alone would not tell of ours: two children
-    /// that are held at once have copies of each other's pipes.
-    pub(in crate::process) fn new(born: OwnedFd, go: OwnedFd, leave: &OwnedFd) -> Self {
+    /// On `born` the child says who it is, from `go` it takes [`GO`] or [`STAY`].
+    pub(in crate::process) fn new(born: OwnedFd, go: OwnedFd) -> Self {
         Self {
             born,
             go,
-            leave: leave.as_raw_fd(),
             parent: Pid::this(),
         }
     }
 
-    /// In the child: writes its process id, four bytes in the order of this machine, and waits for a byte.
+    /// In the child: writes its process id, four bytes in the order of this machine, and waits for a word. The pipe has no
+    /// end that could be waited for: the child has a copy of ours.
     ///
     /// # Errors
-    /// `ECANCELED` where the pipe ends instead, or we do: it must never run.
-    #[expect(unsafe_code, reason = "the number is all there is of a copy")]
+    /// `ECANCELED` where it is refused, or we are gone: it must never run.
     pub(super) fn wait(&self) -> Result<(), Errno> {
-        // SAFETY: the number is the child's copy of a descriptor that it does not use otherwise.
-        unsafe { libc::close(self.leave) };
         write(&self.born, &Pid::this().as_raw().to_ne_bytes())?;
         while !is_readable(&self.go)? {
             if Pid::parent() != self.parent {
                 return Err(Errno::ECANCELED);
             }
         }
-        match read(&self.go, &mut [0])? {
-            0 => Err(Errno::ECANCELED),
-            _ => Ok(()),
+        let mut word = [STAY];
+        match read(&self.go, &mut word)? {
+            1 if word == [GO] => Ok(()),
+            _ => Err(Errno::ECANCELED),
         }
     }
 }
