@@ -15,6 +15,7 @@ const OWN_PREFIXES: &[&str] = &["PANORAMA_", "SUPABASE_"];
 const OWN_NAMES: &[&str] = &[
     "DATABASE_URL",
     "DATABASE_CA_CERT",
+    "GATEWAY_DATABASE_URL",
     "OPENROUTER_API_KEY",
     "BRAVE_SEARCH_API_KEY",
     "GATEWAY_TOKEN",
@@ -22,7 +23,18 @@ const OWN_NAMES: &[&str] = &[
     mark::NAME,
 ];
 /// Words in the names of secrets, and in those of keys that everybody may know.
-const SECRET_WORDS: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL", "DATABASE_URL"];
+const SECRET_WORDS: &[&str] = &[
+    "TOKEN",
+    "SECRET",
+    "PASS",
+    "PWD",
+    "KEY",
+    "CREDENTIAL",
+    "JWT",
+    "DSN",
+    "DATABASE_URL",
+    "DB_URL",
+];
 const PUBLIC_WORDS: &[&str] = &["ANON_KEY", "PUBLISHABLE", "PUBLIC"];
 /// Where children put temporary files.
 const TEMP_NAMES: &[&str] = &["TMPDIR", "TMP", "TEMP"];

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::process::cgroup;
 use crate::process::group::{FIRST_LOOK, KILL_DEADLINE, LONGEST_PAUSE};
-use crate::process::identity::stat_in;
+use crate::process::identity::{Stat, stat_in};
 
 /// The variable; its value is the job's id.
 pub const NAME: &str = "GATEWAY_JOB_ID";
@@ -107,7 +107,7 @@ fn limit_of(pid: Pid) -> Option<u64> {
     let limit = limits.lines().find_map(|line| line.strip_prefix(LIMIT))?;
     let limit = limit.split_whitespace().nth(1)?.parse().ok()?;
     // A zombie has limits still.
-    let is_dead = stat_in(&place(pid)).is_none_or(|stat| stat.is_dead());
+    let is_dead = stat_in(&place(pid)).is_none_or(Stat::is_dead);
     (!is_dead).then_some(limit)
 }
 

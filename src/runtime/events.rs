@@ -38,6 +38,14 @@ pub struct Teller {
     pub outgoing: Outgoing,
 }
 
+/// An event without secrets: an agent CLI may say anything.
+#[must_use]
+pub fn cleaned(mut event: Event, outgoing: &Outgoing) -> Event {
+    event.message = outgoing.text(&event.message).into_owned();
+    outgoing.value(&mut event.details);
+    event
+}
+
 impl Teller {
     /// Tells until dropped.
     pub async fn run(mut self) {
@@ -49,9 +57,8 @@ impl Teller {
                 return;
             }
             news.extend(told.news(&self.picture.borrow_and_update()));
-            for mut event in news.drain(..) {
-                event.message = self.outgoing.text(&event.message).into_owned();
-                self.outgoing.value(&mut event.details);
+            for event in news.drain(..) {
+                let event = cleaned(event, &self.outgoing);
                 if let Err(error) = self.events.record(&event).await {
                     warn!(%error, code = event.code, provider = event.provider, "Failed to record gateway event");
                 }

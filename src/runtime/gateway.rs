@@ -210,6 +210,7 @@ impl Gateway {
             device_name: self.about.device_name.clone(),
             install: self.context.install_full_control.clone(),
             picture: self.context.providers.watch(),
+            outgoing: self.context.outgoing.clone(),
             status: lines.status.subscribe(),
             interval,
             notes,
@@ -358,7 +359,8 @@ fn equip(plan: &Plan<'_>, store: &SessionStore, client: &Client) -> Result<(Cont
     let validator = Validator::new(agents.clone(), homes.clone(), child_env.clone());
     let probes = Probes::new(&start.env, &start.settings, child_env.clone(), Arc::clone(dir))
         .with_validator(start.settings.validation.then_some(validator))
-        .with_memory(HealthMemory::new(store.clone(), gateway.clone()));
+        .with_memory(HealthMemory::new(store.clone(), gateway.clone()))
+        .with_secrets(plan.secrets.clone());
     let context = Context {
         backend: Jobs::new(client.rest(), team.clone(), gateway.clone()),
         identity: Identity {

@@ -12,10 +12,11 @@ use tracing::{info, warn};
 use crate::backend::client::Client;
 use crate::backend::{BackendError, SessionLost};
 use crate::domain::backoff::Backoff;
+use crate::domain::outgoing::Outgoing;
 use crate::job::handler::InstallSwitch;
 use crate::provider::document::{self, HostFacts, Picture};
 use crate::runtime::supervisor::Note;
-use crate::wire::heartbeat::{Heartbeat, WireStatus};
+use crate::wire::heartbeat::{Capabilities, Heartbeat, WireStatus};
 
 /// Between two heartbeats that say the same.
 pub const INTERVAL: Duration = Duration::from_secs(30);
@@ -35,6 +36,8 @@ pub struct Sender {
     pub install: InstallSwitch,
     /// What is known about the agent CLIs.
     pub picture: watch::Receiver<Arc<Picture>>,
+    /// Takes secrets out of what the agent CLIs said.
+    pub outgoing: Outgoing,
     /// The wire's status word; `offline` ends the sender.
     pub status: watch::Receiver<WireStatus>,
     /// Between two heartbeats that say the same.
@@ -138,8 +141,20 @@ impl Sender {
         };
         Heartbeat {
             status,
-            capabilities: document::capabilities(&host, &self.picture.borrow()),
+            capabilities: self.cleaned(document::capabilities(&host, &self.picture.borrow())),
             device_name: self.device_name.clone(),
         }
+    }
+
+    /// A CLI that cannot say its version may say anything.
+    fn cleaned(&self, mut document: Capabilities) -> Capabilities {
+        for provider in document.providers.values_mut() {
+            let health = provider.health.as_mut().and_then(|health| health.error.as_mut());
+            let words = [provider.version.as_mut(), provider.error.as_mut(), health];
+            for text in words.into_iter().flatten() {
+                *text = self.outgoing.text(text).into_owned();
+            }
+        }
+        document
     }
 }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::config::settings::Settings;
 use crate::config::sources::Environment;
 use crate::domain::clock;
+use crate::domain::needles::Needles;
 use crate::job::validation::Validator;
 use crate::process::env::ChildEnv;
 use crate::provider::capability::Finding;
@@ -20,7 +21,7 @@ use crate::provider::remembered::{Learnt, ProbeCache};
 use crate::provider::rhythm::Rhythm;
 use crate::provider::{ProviderId, Providers};
 use crate::state::fs::OwnerDir;
-use crate::state::provider_settings::ProviderSettingsFile;
+use crate::state::provider_settings::{ProviderSettings, ProviderSettingsFile};
 use crate::wire::heartbeat::ProviderHealth;
 
 /// Where answers are remembered.
@@ -35,6 +36,8 @@ pub struct Probes {
     cache: Mutex<ProbeCache>,
     validator: Option<Validator>,
     memory: Option<HealthMemory>,
+    settings: ProviderSettingsFile,
+    secrets: Needles,
 }
 
 impl Probes {
@@ -43,10 +46,11 @@ impl Probes {
     pub fn new(env: &Environment, settings: &Settings, child_env: ChildEnv, dir: Arc<OwnerDir>) -> Self {
         let rhythm = settings.look_every.map_or(Rhythm::USUAL, Rhythm::of);
         let prober = Prober::of_host(env, &settings.providers, child_env);
+        let settings = ProviderSettingsFile::new(&dir);
         Self {
-            prober: prober
-                .with_rhythm(rhythm)
-                .with_settings(ProviderSettingsFile::new(&dir)),
+            prober: prober.with_rhythm(rhythm).with_settings(settings.clone()),
+            settings,
+            secrets: Needles::default(),
             picture: watch::Sender::new(Arc::new(Picture::default().believing(rhythm.believe))),
             cache: Mutex::new(load(&dir)),
             dir,
@@ -71,6 +75,21 @@ impl Probes {
         self
     }
 
+    /// `secrets` learns every key that the owner sets.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Needles) -> Self {
+        self.secrets = secrets;
+        ProviderId::ALL.iter().for_each(|provider| self.hold(*provider));
+        self
+    }
+
+    /// Any job can read the file that the key is in.
+    fn hold(&self, provider: ProviderId) {
+        if let Ok(ProviderSettings { key: Some(key), .. }) = self.settings.of(provider.wire()) {
+            self.secrets.hold(&key);
+        }
+    }
+
     /// What others may know and ask.
     #[must_use]
     pub fn providers(&self) -> Providers {
@@ -90,6 +109,7 @@ impl Probes {
         loop {
             let due = Instant::now() + rhythm.look;
             let circumstances = self.prober.circumstances(provider);
+            self.hold(provider);
             if before
                 .replace(circumstances.clone())
                 .is_some_and(|before| before != circumstances)

@@ -39,6 +39,10 @@ impl SessionKeeper {
             gateway_id: session.gateway_id.to_string(),
             secrets,
         };
+        // Those before lie on disk too, and the control plane still takes them. Later ones push the older out.
+        if let Ok(Some(previous)) = keeper.store.previous() {
+            keeper.learn(&tokens_of(&previous));
+        }
         keeper.learn(&tokens_of(session));
         keeper
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::backend::{Auth, Client, Endpoint, Events, Http};
+use crate::domain::needles::Needles;
+use crate::domain::outgoing::Outgoing;
 use crate::provider::health_memory::Known;
-use crate::runtime::events::verdict;
+use crate::runtime::events::{cleaned, verdict};
 use crate::state::session::Session;
 use crate::wire::heartbeat::HealthStatus;
 
@@ -20,11 +22,12 @@ pub(super) async fn tell(session: &Session, context: &'static str, health: Known
     // The stored token as it is: a daemon may be using the session, and only one process may renew it.
     let client = Client::new(http, Auth::fixed(session.access_token.clone()));
     let events = Events::new(client.rest(), session.team_id.clone(), session.gateway_id.clone());
+    let outgoing = Outgoing::new(secrets(session));
     let told = health
         .iter()
         .filter(|(_, health)| health.status != HealthStatus::Healthy)
         .map(|(provider, health)| {
-            let event = verdict(*provider, health, context);
+            let event = cleaned(verdict(*provider, health, context), &outgoing);
             let events = &events;
             async move { events.record(&event).await }
         });
@@ -33,4 +36,12 @@ pub(super) async fn tell(session: &Session, context: &'static str, health: Known
             tracing::debug!(%error, "Failed to record gateway event");
         }
     }
+}
+
+fn secrets(session: &Session) -> Needles {
+    let needles = Needles::default();
+    for token in [&session.access_token, &session.refresh_token] {
+        needles.hold(token);
+    }
+    needles
 }

@@ -1,19 +1,25 @@
 //! A6, X25 and X26: the daemon's own tokens, and keys of known shapes, never leave the host.
 
+use std::sync::Arc;
+
 use gateway::domain::needles::Needles;
 use gateway::domain::outgoing::{Outgoing, Pieces};
 use gateway::domain::secret::Secret;
-use gateway::state::session::SessionStore;
+use gateway::state::fs::OwnerDir;
+use gateway::state::provider_settings::ProviderSettingsFile;
+use gateway::state::session::{Session, SessionStore};
 use serde_json::{Value, json};
 
 use crate::matrix::scene::{Scene, printed};
-use crate::matrix::twins::{Work, on_every_path};
+use crate::matrix::twins::{Ingress, Work, on_every_path};
 use crate::support::daemon::Host;
 use crate::support::eventually::eventually;
+use crate::support::fake_agent::script;
 use crate::support::recorder::Recorder;
 
 /// What a daemon may be started with and no job may see.
-const OWN: [(&str, &str); 3] = [
+const OWN: [(&str, &str); 4] = [
+    ("GATEWAY_DATABASE_URL", "postgres://owner:pw-5c1d9a7e43@db/gateway"),
     ("PANORAMA_VM_BOOTSTRAP_TOKEN", "bootstrap-5c1d9a7e40"),
     ("SUPABASE_SERVICE_ROLE_KEY", "service-5c1d9a7e41"),
     ("GATEWAY_TOKEN", "operator-5c1d9a7e42"),
@@ -102,6 +108,69 @@ async fn a6_a_job_that_prints_environment_and_session_shows_no_secret() {
         assert_clean(&scene.told().await, &tokens);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a6_the_tokens_of_before_show_no_more_than_those_of_now() {
+    on_every_path(async |ingress, work| {
+        let scene = Scene::new(ingress).await;
+        let [_, before] = tokens(&scene.host);
+        let rotated = |session: &mut Session| session.refresh_token = Secret::new("refresh-5c1d9a7e44");
+        SessionStore::new(&scene.host.paths()).update(rotated).unwrap();
+        let daemon = scene.start().await;
+        let script = format!(
+            r#"grep refreshToken {}.previous | tr '"' ' '"#,
+            session_file(&scene.host)
+        );
+        let row = scene.done_once(&scene.work(work, &script).await).await;
+        assert!(printed(&row).contains("[REDACTED]"), "{row}");
+        assert_eq!(daemon.stop().await.exit_code, Some(0));
+        assert_clean(&scene.told().await, &[before]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a6_a_key_that_the_owner_sets_is_not_shown() {
+    let scene = Scene::new(Ingress::Push).await;
+    let dir = Arc::new(OwnerDir::open_or_create(&scene.host.paths().dir).unwrap());
+    let file = ProviderSettingsFile::new(&dir);
+    let set = |key: &str| {
+        let changed = file.change("codex", |settings| settings.key = Some(Secret::new(key)));
+        drop(changed.unwrap());
+    };
+    let shown = async || {
+        let script = format!("cat {}/providers.json", dir.path().display());
+        printed(&scene.done_once(&scene.work(Work::Shell, &script).await).await).to_owned()
+    };
+    set("plain-5c1d9a7e45");
+    let daemon = scene.start().await;
+    let text = shown().await;
+    assert!(text.contains("[REDACTED]") && !text.contains("5c1d9a7e45"), "{text}");
+    set("other-5c1d9a7e46");
+    eventually("the new key to be known", || async {
+        (!shown().await.contains("5c1d9a7e46")).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+}
+
+#[tokio::test]
+async fn a6_what_an_agent_cli_says_of_itself_shows_no_key() {
+    let scene = Scene::new(Ingress::Push).await;
+    let program = script(
+        scene.host.state.path(),
+        &format!("echo broken by {} >&2; exit 3", key()),
+    );
+    let daemon = scene.start_with(&[("PANORAMA_CLAUDE_CLI", &program)]).await;
+    let told = eventually("its words", || async {
+        let told = scene.told().await;
+        told.contains("broken by").then_some(told)
+    })
+    .await;
+    assert_eq!(daemon.stop().await.exit_code, Some(0));
+    assert!(told.contains("broken by [REDACTED]"), "{told}");
+    assert_clean(&scene.told().await, &tokens(&scene.host));
 }
 
 /// What a script has to do to print so many bytes.
