@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::context::Context;
 use crate::cli::control_plane::DatabaseArg;
@@ -63,18 +64,26 @@ pub(crate) async fn run(args: &ServeArgs, cx: &Context) -> CliResult {
         lives: Lives::default(),
         limits: ConnectionLimits::default(),
     };
-    let mut unsaved = None;
+    let (mut saved, over) = (Ok(()), CancellationToken::new());
     let on_bound = |bound: Bound| {
-        if let Some(home) = &home {
-            unsaved = home.save(&bound, args.started_by_up).err();
+        saved = home
+            .as_ref()
+            .map_or(Ok(()), |home| home.save(&bound, args.started_by_up));
+        match saved {
+            Ok(()) => announce(&bound, &shown, &next, cx),
+            // No other command would find it, and none could end it.
+            Err(_) => over.cancel(),
         }
-        announce(&bound, &shown, &next, cx);
     };
-    server::serve(options, on_bound, interrupted()?).await?;
-    match unsaved {
-        Some(error) => Err(error),
-        None => Ok(Exit::OK),
-    }
+    let interrupted = interrupted()?;
+    let stop = async {
+        tokio::select! {
+            () = interrupted => {}
+            () = over.cancelled() => {}
+        }
+    };
+    server::serve(options, on_bound, stop).await?;
+    saved.map(|()| Exit::OK)
 }
 
 /// The directory of the embedded control plane, locked for as long as it is served from here.

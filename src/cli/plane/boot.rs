@@ -74,7 +74,12 @@ async fn start(cx: &Context) -> Result<PlaneAddress, CliError> {
             return Ok(address);
         }
         let gone = child.try_wait().ok().flatten().is_some();
-        if (gone && address::running(cx).is_none()) || Instant::now() >= deadline {
+        let late = Instant::now() >= deadline;
+        if late {
+            // Whoever is told that it did not start does not look for it.
+            drop(child.terminate());
+        }
+        if late || (gone && address::running(cx).is_none()) {
             return Err(not_started(&listen, &dir, cx));
         }
     }
@@ -118,11 +123,10 @@ async fn answers(address: &PlaneAddress) -> bool {
 fn not_started(listen: &str, dir: &OwnerDir, cx: &Context) -> CliError {
     let log = dir.read(LOG).ok().flatten().unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
-    let last = log
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or_default();
+    let mut lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines.clone().next().unwrap_or_default();
+    // What follows an error are its details and the way out.
+    let last = lines.find_map(|line| line.strip_prefix("ERROR")).unwrap_or(last).trim();
     CliError::failed(format!("The control plane did not start on {listen}."))
         .detail(last)
         .hint(format!(

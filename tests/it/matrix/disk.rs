@@ -165,6 +165,23 @@ async fn s5_a_start_in_the_background_with_a_log_on_a_full_disk_works() {
     assert_eq!(stop.wait(CancellationToken::new()).await.exit_code, Some(0));
 }
 
+/// It would be found by no command, and ended by none.
+#[tokio::test]
+async fn x6_a_control_plane_that_cannot_write_where_it_is_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state").display().to_string();
+    let env = ChildEnv::exactly([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]).with("HOME", dir.path());
+    let disk = BadDisk::new("renameat", FULL).at("address.json");
+    let serve = ["control-plane", "serve", "--listen", "127.0.0.1:0", "--started-by-up"];
+    let strace = Spec::new("strace", env).args(["-D"]).args(disk.before());
+    let strace = strace.args([env!("CARGO_BIN_EXE_gateway")]).args(serve);
+    let served = spawn(strace.args(["--config-dir", &state])).unwrap();
+    let served = served.wait(CancellationToken::new()).await;
+    let said = String::from_utf8_lossy(&served.stderr.bytes).into_owned();
+    assert_eq!(served.exit_code, Some(1), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+}
+
 /// Every path below `dir` that somebody else may use.
 fn loose(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
