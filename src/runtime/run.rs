@@ -118,6 +118,11 @@ pub async fn run(start: Start) -> RunEnd {
         Err(LockError::Held { pid, .. }) => return RunEnd::AlreadyRunning { pid },
         Err(error) => return RunEnd::failed(&error),
     };
+    let _session = match place::lock_session(&start.paths) {
+        Ok(lock) => lock,
+        Err(LockError::Held { pid, .. }) => return RunEnd::AlreadyRunning { pid },
+        Err(error) => return RunEnd::failed(&error),
+    };
     let secrets = Needles::default();
     withheld_secrets(start.env.vars(), &start.from_env_file).for_each(|secret| secrets.hold(&secret));
     match RotatingLog::open(&start.paths) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::paths::{FALLBACK_MARKER, Paths};
 use crate::state::fs::{FsError, OwnerDir};
+use crate::state::lock::{LockError, StateLock};
 
 /// What the marker in the fallback directory says before the path of the default one.
 const MARKER_TEXT: &str = "instead of ";
@@ -137,6 +138,17 @@ pub fn find_session_dir(paths: &Paths) -> Result<Option<OwnerDir>, FsError> {
         return OwnerDir::open(dir);
     }
     OwnerDir::find_chosen(dir)
+}
+
+/// Keeps the session for one daemon, also where several state directories share the file: each would take the jobs of the
+/// other for those of a dead one. Nothing where there is no session yet.
+///
+/// # Errors
+/// [`LockError::Held`] by whom, or why the lock file cannot be used.
+pub fn lock_session(paths: &Paths) -> Result<Option<StateLock>, LockError> {
+    let name = format!("{}.lock", file_name(&paths.config_file));
+    let dir = find_session_dir(paths)?;
+    dir.map(|dir| StateLock::acquire(&dir, &name)).transpose()
 }
 
 /// The directory and name of a log or pid file, created when missing.

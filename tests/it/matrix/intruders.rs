@@ -34,6 +34,12 @@ fn p11_a_second_start_is_refused_names_the_holder_and_disturbs_nobody() {
     let done = home.gateway(&["start", "--foreground"]).exits(1);
     assert!(done.stderr.contains(&format!("PID {holder}")), "{done:?}");
     assert_eq!(home.gateway(&["start"]).ok().stdout, "Gateway already running\n");
+    // Its jobs would look to the other like those of a dead one.
+    let (other, session) = (home.path().join("other"), home.state().join("gateway.json"));
+    let shared = ["start", "--foreground", "--config-dir", other.to_str().unwrap()];
+    let shared = [&shared[..], &["--config-path", session.to_str().unwrap()]].concat();
+    let done = home.gateway(&shared).exits(1);
+    assert!(done.stderr.contains(&format!("PID {holder}")), "{done:?}");
     let status = home.gateway(&["status", "--json"]).ok().json();
     assert_eq!((&status["pid"], &status["state"]), (&holder, &Value::from("ready")));
 }
