@@ -216,6 +216,19 @@ async fn characters_in_two_writes_of_the_shell_stay_whole() {
 }
 
 #[tokio::test]
+async fn what_begins_like_a_key_is_shown_to_whoever_waits_for_it() {
+    let gateway = Gateway::new();
+    let id = gateway.open(json!({})).await;
+    gateway
+        .write(&id, "printf 'pass sk-'; read -r rest; printf '%s\\n' end")
+        .await;
+    gateway.says(&id, "stdout", "pass sk-").await;
+    gateway.write(&id, "x").await;
+    gateway.says(&id, "stdout", "pass sk-end").await;
+    gateway.act("close", &id).await;
+}
+
+#[tokio::test]
 async fn a_terminal_is_one_and_changes_its_size() {
     let gateway = Gateway::new();
     // An editor switches the terminal's mode at each prompt, and an end that is typed just then is lost.

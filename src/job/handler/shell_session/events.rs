@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::domain::clock;
 use crate::domain::decoder::Decoder;
 use crate::domain::needles::{self, Needles};
+use crate::domain::shapes;
 
 /// Events kept of one session.
 pub(super) const MAX_EVENTS: usize = 800;
@@ -55,18 +56,19 @@ pub(super) struct Events {
     stderr: Channel,
 }
 
-/// From the bytes of a stream to text without secrets.
+/// From the bytes of a stream to text without secrets and keys.
 #[derive(Debug, Default)]
 struct Channel {
     clean: needles::Stream,
     decoder: Decoder,
+    keys: shapes::Stream,
 }
 
 impl Channel {
     fn new(secrets: &Needles) -> Self {
         Self {
             clean: needles::Stream::new(secrets.clone()),
-            decoder: Decoder::default(),
+            ..Self::default()
         }
     }
 
@@ -74,9 +76,11 @@ impl Channel {
     fn text(&mut self, piece: &[u8]) -> String {
         if piece.is_empty() {
             let rest = self.clean.finish();
-            return self.decoder.push(&rest) + &self.decoder.finish();
+            let rest = self.decoder.push(&rest) + &self.decoder.finish();
+            return self.keys.push(&rest) + &self.keys.finish();
         }
-        self.decoder.push(&self.clean.push(piece))
+        let clean = self.clean.push(piece);
+        self.keys.push(&self.decoder.push(&clean))
     }
 }
 
@@ -91,13 +95,27 @@ impl Events {
 
     /// Bytes of an output stream; nothing at all says that it ended.
     pub(super) fn output(&mut self, stream: Stream, piece: &[u8], at: Timestamp) {
-        let channel = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-            Stream::System => return,
-        };
-        let text = channel.text(piece);
-        self.say(stream, text, at);
+        let text = self.channel(stream).map(|channel| channel.text(piece));
+        self.say(stream, text.unwrap_or_default(), at);
+    }
+
+    /// Whether somebody would wait for what only began like a key.
+    pub(super) fn holds(&mut self, stream: Stream) -> bool {
+        self.channel(stream).is_some_and(|channel| channel.keys.holds())
+    }
+
+    /// Nothing came for a while: somebody may have typed that.
+    pub(super) fn pause(&mut self, stream: Stream, at: Timestamp) {
+        let text = self.channel(stream).map(|channel| channel.keys.pause());
+        self.say(stream, text.unwrap_or_default(), at);
+    }
+
+    const fn channel(&mut self, stream: Stream) -> Option<&mut Channel> {
+        match stream {
+            Stream::Stdout => Some(&mut self.stdout),
+            Stream::Stderr => Some(&mut self.stderr),
+            Stream::System => None,
+        }
     }
 
     /// Words of ours.
@@ -209,6 +227,35 @@ mod tests {
             texts(&mut events),
             [(1, "x ".to_owned()), (2, "[REDACTED] y [REDACTED]".to_owned())]
         );
+    }
+
+    #[test]
+    fn a_key_in_two_pieces_is_none() {
+        let key = ["sk-ant-", "api03-abcdefghij"].concat();
+        for at in 1..key.len() {
+            let (mut events, now) = (Events::default(), clock::now());
+            let (first, last) = key.as_bytes().split_at(at);
+            events.output(Stream::Stdout, &[b"\xff", first].concat(), now);
+            let before = texts(&mut events);
+            events.output(Stream::Stdout, &[last, b"\n"].concat(), now);
+            let shown: String = texts(&mut events).into_iter().map(|(_, data)| data).collect();
+            let begun = if at < 3 { key.get(..at).unwrap() } else { "" };
+            assert_eq!(before, [(1, format!("\\xff{begun}"))], "{at}");
+            assert_eq!(shown, format!("\\xff{begun}[REDACTED]\n"), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_begins_like_a_key_comes_out_in_a_pause() {
+        let (mut events, now) = (Events::default(), clock::now());
+        events.output(Stream::Stdout, b"$ sk-le", now);
+        assert_eq!(texts(&mut events), [(1, "$ ".to_owned())]);
+        assert!(events.holds(Stream::Stdout) && !events.holds(Stream::Stderr));
+        events.pause(Stream::Stdout, now);
+        assert_eq!(texts(&mut events).pop(), Some((2, "sk-le".to_owned())));
+        assert!(!events.holds(Stream::Stdout));
+        events.pause(Stream::Stdout, now);
+        assert_eq!(events.latest(), 2);
     }
 
     #[test]

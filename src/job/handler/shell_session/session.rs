@@ -27,6 +27,8 @@ use crate::process::mark;
 
 /// Bytes read from a shell at once.
 const READ_BYTES: usize = 16 * 1024;
+/// How long output that begins like a key waits for its rest.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,13 +303,26 @@ impl Session {
         let Some(mut output) = output else { return };
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            let length = output.read(&mut buffer).await;
+            let length = self.heard(stream, output.read(&mut buffer)).await;
             if length == 0 {
                 return;
             }
             let piece = buffer.get(..length).unwrap_or_default();
             self.change(|state, at| state.events.output(stream, piece, at));
         }
+    }
+
+    /// What was read. Whoever types must not wait for the next key to see the last ones.
+    async fn heard(&self, stream: Stream, read: impl Future<Output = usize>) -> usize {
+        let mut read = pin!(read);
+        let holds = self.state().events.holds(stream);
+        if holds {
+            if let Ok(length) = timeout(PAUSE, &mut read).await {
+                return length;
+            }
+            self.change(|state, at| state.events.pause(stream, at));
+        }
+        read.await
     }
 
     fn finish(&self, end: End) {
