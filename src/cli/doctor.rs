@@ -183,10 +183,14 @@ async fn plane_checks(session: &Session, daemon: Option<&DaemonStatus>) -> Vec<C
     let row = query.eq("id", &session.gateway_id).maybe_one().await;
     let mut checks = Vec::new();
     match row {
-        Ok(row) => {
+        Ok(Some(row)) => {
             checks.push(good("Control plane", "answers, and takes the session"));
-            checks.push(team_layer(row.as_ref(), session));
+            checks.push(team_layer(&row, session));
         }
+        Ok(None) => checks.push(bad(
+            "Control plane",
+            &CliError::failed("answers, and has no such gateway").hint("gateway pair CODE"),
+        )),
         Err(error) if error.status() == Some(401) => checks.push(refused_token(daemon)),
         Err(error) => checks.push(bad(
             "Control plane",
@@ -210,9 +214,8 @@ fn refused_token(daemon: Option<&DaemonStatus>) -> Check {
     )
 }
 
-fn team_layer(row: Option<&Value>, session: &Session) -> Check {
-    let on = row.and_then(|row| row.get("full_control_enabled")) == Some(&Value::Bool(true));
-    if on {
+fn team_layer(row: &Value, session: &Session) -> Check {
+    if row.get("full_control_enabled") == Some(&Value::Bool(true)) {
         return good("Machine control, team", "enabled");
     }
     warning(

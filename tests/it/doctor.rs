@@ -59,6 +59,15 @@ async fn a_stored_token_that_is_not_taken_is_a_warning_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_was_removed_is_not_usable() {
+    let host = Host::new().await;
+    host.cli(&DOCTOR).await.ok();
+    host.plane.admin.remove_gateway(&host.paired.gateway_id).await.unwrap();
+    let report = host.cli(&DOCTOR).await.exits(1).json();
+    assert_eq!(check(&report, "Control plane")["verdict"], "failed", "{report}");
+}
+
+#[tokio::test]
 async fn a_missing_guardian_is_told_until_the_next_job_brings_another() {
     let host = Host::new().await;
     let daemon = host.start_ready(&[]).await;
