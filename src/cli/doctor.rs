@@ -9,13 +9,14 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::exit::Exit;
 use crate::cli::local;
+use crate::cli::local::LocalError;
 use crate::cli::output::Details;
 use crate::cli::providers::{self, Depth, Examined};
-use crate::cli::status::{enabled, paired_word};
+use crate::cli::status::{enabled, paired_word, state_word};
 use crate::domain::clock;
 use crate::process::containment;
 use crate::state::session::Session;
-use crate::wire::local::Containment;
+use crate::wire::local::{Containment, DaemonState, DaemonStatus};
 
 /// Beyond this a clock is called wrong; jobs still run, because freshness is judged by the server's time.
 const CLOCK_LIMIT_SECONDS: i64 = 30;
@@ -26,8 +27,8 @@ const CONTEXT: &str = "doctor";
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code 1 when the gateway cannot work here: state directory, session or control plane. A missing agent CLI or \
-a switched-off layer of machine control is only a warning.
+    after_help = "Exit code 1 when the gateway cannot work here: state directory, session or control plane, or when the one that \
+runs is offline or its session was refused. A missing agent CLI or a switched-off layer of machine control is only a warning.
 
 Every agent CLI that is installed is asked one small question, as a job would ask it; --validate light asks none.
 
@@ -78,12 +79,16 @@ pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
     let paired = paired_word(&loaded);
     let mut checks = vec![state_check(cx), session_check(&loaded)];
     let session = loaded.ok().flatten();
+    let daemon = local::status(&cx.paths.socket()).await;
+    checks.extend(daemon_check(&daemon));
+    let daemon = daemon.ok().flatten();
     if let Some(session) = &session {
-        checks.extend(plane_checks(session).await);
+        checks.extend(plane_checks(session, daemon.as_ref()).await);
         checks.push(host_layer(session));
     }
-    let held = containment(cx).await;
+    let held = containment(daemon.as_ref());
     checks.push(containment_check(&held));
+    checks.extend(daemon.as_ref().and_then(guardian_check));
     let usable = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if args.json.json {
         let examined = providers::examine(args.validate, CONTEXT, cx).await;
@@ -144,8 +149,27 @@ fn session_check(session: &Result<Option<Session>, crate::state::session::Sessio
     }
 }
 
+/// What the running gateway says of itself; none where none runs.
+fn daemon_check(daemon: &Result<Option<DaemonStatus>, LocalError>) -> Option<Check> {
+    let name = "Gateway";
+    let status = match daemon {
+        Ok(status) => status.as_ref()?,
+        Err(error) => return Some(warning(name, error.to_string(), "gateway logs --no-follow")),
+    };
+    let reason = status.reason.as_deref().map(|reason| format!(": {reason}"));
+    let found = format!("{}{}", state_word(status.state), reason.unwrap_or_default());
+    Some(match status.state {
+        DaemonState::Ready => good(name, found),
+        DaemonState::Starting | DaemonState::Degraded | DaemonState::Draining => {
+            warning(name, found, "gateway logs --no-follow")
+        }
+        DaemonState::Offline => bad(name, &CliError::failed(found).hint("gateway logs --no-follow")),
+        DaemonState::Unauthenticated => bad(name, &CliError::failed(found).hint("gateway pair CODE")),
+    })
+}
+
 /// Whether the control plane answers, takes the session, and agrees about the time.
-async fn plane_checks(session: &Session) -> Vec<Check> {
+async fn plane_checks(session: &Session, daemon: Option<&DaemonStatus>) -> Vec<Check> {
     let http = match Endpoint::new(&session.supabase_url, session.anon_key.clone()).and_then(Http::new) {
         Ok(http) => http,
         Err(error) => return vec![bad("Control plane", &CliError::failed(error.to_string()))],
@@ -159,14 +183,15 @@ async fn plane_checks(session: &Session) -> Vec<Check> {
     let row = query.eq("id", &session.gateway_id).maybe_one().await;
     let mut checks = Vec::new();
     match row {
-        Ok(row) => {
+        Ok(Some(row)) => {
             checks.push(good("Control plane", "answers, and takes the session"));
-            checks.push(team_layer(row.as_ref(), session));
+            checks.push(team_layer(&row, session));
         }
-        Err(error) if error.status() == Some(401) => checks.push(good(
+        Ok(None) => checks.push(bad(
             "Control plane",
-            "answers; the stored access token has run out and is renewed at the next start",
+            &CliError::failed("answers, and has no such gateway").hint("gateway pair CODE"),
         )),
+        Err(error) if error.status() == Some(401) => checks.push(refused_token(daemon)),
         Err(error) => checks.push(bad(
             "Control plane",
             &crate::cli::operator::explain(&session.supabase_url, &error),
@@ -176,9 +201,21 @@ async fn plane_checks(session: &Session) -> Vec<Check> {
     checks
 }
 
-fn team_layer(row: Option<&Value>, session: &Session) -> Check {
-    let on = row.and_then(|row| row.get("full_control_enabled")) == Some(&Value::Bool(true));
-    if on {
+/// A stored token that is not taken has run out, or the session was revoked: only a renewal tells.
+fn refused_token(daemon: Option<&DaemonStatus>) -> Check {
+    let name = "Control plane";
+    if daemon.is_some_and(|status| status.state == DaemonState::Ready) {
+        return good(name, "answers; the running gateway renews the stored access token");
+    }
+    warning(
+        name,
+        "answers; does not take the stored access token, which has run out or was revoked",
+        "gateway start renews it; should it be refused: gateway pair CODE",
+    )
+}
+
+fn team_layer(row: &Value, session: &Session) -> Check {
+    if row.get("full_control_enabled") == Some(&Value::Bool(true)) {
         return good("Machine control, team", "enabled");
     }
     warning(
@@ -200,9 +237,8 @@ fn host_layer(session: &Session) -> Check {
 }
 
 /// What the running gateway says; where none runs, what one started here would have.
-async fn containment(cx: &Context) -> Containment {
-    let status = local::status(&cx.paths.socket()).await.ok().flatten();
-    if let Some(held) = status.and_then(|status| status.containment) {
+fn containment(daemon: Option<&DaemonStatus>) -> Containment {
+    if let Some(held) = daemon.and_then(|status| status.containment.clone()) {
         return held;
     }
     let held = containment::current();
@@ -218,6 +254,14 @@ fn containment_check(held: &Containment) -> Check {
     let hint = "start it where cgroups may be made: systemd-run --user --scope gateway start, or a service with \
                 Delegate=yes";
     warning(name, held.line(), hint)
+}
+
+/// A running gateway that nobody would clean up after.
+fn guardian_check(daemon: &DaemonStatus) -> Option<Check> {
+    let guardian = daemon.containment.as_ref()?.guardian;
+    let hint = "the next job starts it; gateway logs --no-follow tells why it could not be started";
+    let found = "none: should the gateway be killed, its jobs go on until the next start";
+    guardian.is_none().then(|| warning("Guardian of jobs", found, hint))
 }
 
 fn clock_check(http: &Http) -> Option<Check> {

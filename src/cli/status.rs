@@ -14,7 +14,7 @@ use crate::cli::plane::address::{self, PlaneAddress};
 use crate::cli::times::{second, to_the_second};
 use crate::state::last_exit::LastExit;
 use crate::state::session::{Session, SessionError};
-use crate::wire::local::{Containment, DaemonState, DaemonStatus};
+use crate::wire::local::{DaemonState, DaemonStatus};
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -149,7 +149,7 @@ impl Report {
         details
             .add("Ingress", if status.realtime { "push" } else { "poll" })
             .add("Jobs", jobs)
-            .maybe("Jobs are held by", status.containment.as_ref().map(Containment::line))
+            .maybe("Jobs are held by", status.held_by())
             .maybe_verbose("Last heartbeat", status.last_heartbeat_at.as_deref().map(to_the_second))
             .maybe_verbose("Last reconcile", status.last_reconcile_at.as_deref().map(to_the_second))
             .verbose("Malformed rows", status.malformed_rows)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -15,7 +15,7 @@ use crate::backend::{BackendError, HttpError, jobs};
 use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Job, JobOutcome, Timeline};
+use crate::domain::job::{Job, JobKind, JobOutcome, Timeline};
 use crate::job::entry::Entry;
 use crate::job::facts::{self, Fetched};
 use crate::job::handler::{self, Context, JobLife};
@@ -38,6 +38,8 @@ pub enum Worked {
     Refused,
     /// The end could not be written to the journal; it is sent from memory.
     NotJournalled(String),
+    /// The work panicked before the row was known to be ours; it was left as it is.
+    Broken(String),
 }
 
 /// Works on jobs; cheap to clone.
@@ -66,6 +68,9 @@ struct Claim {
     row: Value,
     at: Timestamp,
 }
+
+/// When the row became ours: all that has to be known of a job whose work panics.
+type Ours = OnceLock<Timestamp>;
 
 impl Claims {
     fn noted(&self) -> MutexGuard<'_, Option<HashSet<JobId>>> {
@@ -110,9 +115,54 @@ impl Worker {
 
     /// Claims and runs one job.
     pub async fn work(&self, waiting: Waiting, life: JobLife) -> Worked {
+        let (id, kind, timeline) = (
+            waiting.job.id.clone(),
+            waiting.job.kind.clone(),
+            waiting.timeline.clone(),
+        );
+        let ours = Ours::new();
+        let work = Box::pin(self.claim_and_run(waiting, life, &ours));
+        self.whole((&id, kind), timeline, work, &ours).await
+    }
+
+    /// Claims a row that cannot be a job, and fails it with the reason.
+    pub async fn reject(&self, id: &JobId, reason: String, timeline: Timeline) -> Worked {
+        let ours = Ours::new();
+        let work = self.claim_and_fail(id, reason, timeline.clone(), &ours);
+        self.whole((id, JobKind::from_wire("unknown")), timeline, work, &ours)
+            .await
+    }
+
+    /// The work; a row that was claimed is ended, also when the work panics outside its handler.
+    async fn whole(
+        &self,
+        (id, kind): (&JobId, JobKind),
+        mut timeline: Timeline,
+        work: impl Future<Output = Worked>,
+        ours: &Ours,
+    ) -> Worked {
+        let panic = match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(worked) => return worked,
+            Err(panic) => panic_text(panic.as_ref()),
+        };
+        tracing::error!(job = %id, panic, "Gateway job processing failed");
+        timeline.claimed_at = ours.get().copied();
+        if timeline.claimed_at.is_none() {
+            self.claims.cross_out(id);
+            return Worked::Broken(panic);
+        }
+        if let Ok(Some((outcome, timeline))) = self.journal.outcome(id).await {
+            self.send(id, outcome, timeline, true).await;
+            return Worked::Finished;
+        }
+        let outcome = handler::broken(&kind, panic).ending_run_of(&kind);
+        self.close(id, Some(kind.as_str()), outcome, timeline).await
+    }
+
+    async fn claim_and_run(&self, waiting: Waiting, life: JobLife, ours: &Ours) -> Worked {
         let Waiting { job, mut timeline, .. } = waiting;
         let (claimed, fetched) = tokio::join!(
-            self.claim(&job.id, jobs::WHOLE, &life),
+            self.claim(&job.id, jobs::WHOLE, &life, ours),
             facts::fetch(&self.cx.backend, &job)
         );
         let claim = match claimed {
@@ -145,9 +195,8 @@ impl Worker {
         }
     }
 
-    /// Claims a row that cannot be a job, and fails it with the reason.
-    pub async fn reject(&self, id: &JobId, reason: String, mut timeline: Timeline) -> Worked {
-        let claim = match self.claim(id, jobs::HEAD, &JobLife::default()).await {
+    async fn claim_and_fail(&self, id: &JobId, reason: String, mut timeline: Timeline, ours: &Ours) -> Worked {
+        let claim = match self.claim(id, jobs::HEAD, &JobLife::default(), ours).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Worked::NotOurs,
             Err(error) => return unclaimed(id, &error),
@@ -227,7 +276,7 @@ impl Worker {
         ended.unwrap_or_else(|panic| {
             let text = panic_text(panic.as_ref());
             tracing::error!(job = %job.id, text, "Gateway job processing failed");
-            handler::broken(job, text).ending_run_of(&job.kind)
+            handler::broken(&job.kind, text).ending_run_of(&job.kind)
         })
     }
 
@@ -268,12 +317,19 @@ impl Worker {
         }
     }
 
-    async fn claim(&self, id: &JobId, columns: &str, life: &JobLife) -> Result<Option<Claim>, BackendError> {
+    async fn claim(
+        &self,
+        id: &JobId,
+        columns: &str,
+        life: &JobLife,
+        ours: &Ours,
+    ) -> Result<Option<Claim>, BackendError> {
         self.claims.note(id);
         let claimed = self.try_claim(id, columns, life).await;
-        if !matches!(claimed, Ok(Some(_))) {
+        match &claimed {
+            Ok(Some(claim)) => drop(ours.set(claim.at)),
             // If the row runs under our id all the same, it was an earlier run that claimed it.
-            self.claims.cross_out(id);
+            Ok(None) | Err(_) => self.claims.cross_out(id),
         }
         claimed
     }

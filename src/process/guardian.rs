@@ -3,7 +3,7 @@
 //! It is told over a pipe which jobs are at work. When the pipe ends, so has the daemon: in every ordinary case no job
 //! is at work then, and the guardian just ends; after a kill -9 it ends what was, first. Nobody but the end of the pipe
 //! ends it: it leads a session of its own, carries no mark, is in no job's cgroup and is deaf to polite signals, which
-//! a service manager sends to everybody while the daemon still waits for its jobs. Killed itself, it is replaced.
+//! a service manager sends to everybody while the daemon still waits for its jobs. Killed itself, or not started for want of memory or descriptors, it is started with the next job.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, Write as _};
@@ -29,7 +29,8 @@ static GUARDIAN: Mutex<Option<Guardian>> = Mutex::new(None);
 #[derive(Debug)]
 struct Guardian {
     program: PathBuf,
-    child: Child,
+    /// None when it could not be started.
+    child: Option<Child>,
     at_work: Jobs,
 }
 
@@ -39,38 +40,30 @@ type Jobs = BTreeMap<String, Option<ProcessIdentity>>;
 /// Starts the guardian of this process: `program` is our own.
 ///
 /// # Errors
-/// What the system says. There is none then.
+/// What the system says. There is none then until a job begins.
 pub fn start(program: &Path) -> io::Result<()> {
-    let guardian = Guardian {
-        program: program.to_owned(),
-        child: spawn(program)?,
-        at_work: Jobs::new(),
-    };
+    let mut guardian = Guardian::of(program);
+    let started = guardian.begin();
     *own() = Some(guardian);
-    Ok(())
+    started
 }
 
 /// Its process id, while it lives.
 pub(super) fn pid() -> Option<u32> {
-    let mut own = own();
-    let child = &mut own.as_mut()?.child;
-    matches!(child.try_wait(), Ok(None)).then(|| child.id())
+    own().as_mut()?.pid()
 }
 
-/// A job is at work, or about to be; nothing where there is no guardian.
+/// A job is at work, or about to be; nothing in a process that wants no guardian.
 pub(super) fn watch(job: &str, process: Option<ProcessIdentity>) {
     if let Some(guardian) = own().as_mut() {
-        guardian.at_work.insert(job.to_owned(), process);
-        guardian.tell(&entry(job, process));
+        guardian.watch(job, process);
     }
 }
 
 /// A job is at work no more.
 pub(super) fn forget(job: &str) {
-    if let Some(guardian) = own().as_mut()
-        && guardian.at_work.remove(job).is_some()
-    {
-        guardian.tell(&format!("- {job}\n"));
+    if let Some(guardian) = own().as_mut() {
+        guardian.forget(job);
     }
 }
 
@@ -94,22 +87,52 @@ fn spawn(program: &Path) -> io::Result<Child> {
 }
 
 impl Guardian {
+    fn of(program: &Path) -> Self {
+        Self {
+            program: program.to_owned(),
+            child: None,
+            at_work: Jobs::new(),
+        }
+    }
+
+    fn pid(&mut self) -> Option<u32> {
+        let child = self.child.as_mut()?;
+        matches!(child.try_wait(), Ok(None)).then(|| child.id())
+    }
+
+    fn watch(&mut self, job: &str, process: Option<ProcessIdentity>) {
+        self.at_work.insert(job.to_owned(), process);
+        self.tell(&entry(job, process));
+    }
+
+    fn forget(&mut self, job: &str) {
+        if self.at_work.remove(job).is_some() && self.child.is_some() {
+            self.tell(&format!("- {job}\n"));
+        }
+    }
+
     fn tell(&mut self, line: &str) {
-        if write(&mut self.child, line).is_err()
-            && let Err(error) = self.replace()
-        {
-            tracing::warn!(%error, "Nobody guards the jobs of this gateway any more");
+        let told = self.child.as_mut().is_some_and(|child| write(child, line).is_ok());
+        if !told && let Err(error) = self.replace() {
+            tracing::warn!(%error, "No guardian: nobody ends the jobs of this gateway should it be killed");
         }
     }
 
     /// The old one may only be slow. It has to be dead before its pipe ends.
     fn replace(&mut self) -> io::Result<()> {
-        tracing::warn!("The guardian of the jobs is gone; another takes its place");
-        self.child.kill()?;
-        self.child.wait()?;
-        self.child = spawn(&self.program)?;
+        if let Some(old) = &mut self.child {
+            tracing::warn!("The guardian of the jobs is gone; another takes its place");
+            old.kill()?;
+            old.wait()?;
+            self.child = None;
+        }
+        self.begin()
+    }
+
+    /// Starts one that knows what is at work.
+    fn begin(&mut self) -> io::Result<()> {
         let all: String = self.at_work.iter().map(|(job, process)| entry(job, *process)).collect();
-        write(&mut self.child, &all)
+        write(self.child.insert(spawn(&self.program)?), &all)
     }
 }
 
@@ -191,5 +214,20 @@ mod tests {
             hear(line.trim_end(), &mut jobs);
         }
         assert_eq!(jobs, Jobs::from([("a".to_owned(), Some(process))]));
+    }
+
+    #[test]
+    fn one_that_could_not_be_started_is_started_with_the_next_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut guardian = Guardian::of(&dir.path().join("yes"));
+        guardian.begin().unwrap_err();
+        guardian.watch("a", None);
+        guardian.forget("a");
+        assert_eq!(guardian.pid(), None);
+        // Writes what it is called with until it is killed.
+        std::os::unix::fs::symlink("/usr/bin/yes", dir.path().join("yes")).unwrap();
+        guardian.watch("b", None);
+        assert!(guardian.pid().is_some());
+        guardian.child.unwrap().kill().unwrap();
     }
 }

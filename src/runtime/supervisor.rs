@@ -163,8 +163,8 @@ impl Supervisor {
                 Ok(()) = self.lines.unreported.changed() => {}
                 Some(asked) = self.lines.asked.recv() => self.answer(asked),
                 name = signals.next() => self.wish(Wish::Signal(name)),
-                task = tasks.fault() => {
-                    self.end = Some(WorkEnd::Fault(format!("the task {task:?} ended unexpectedly")));
+                fault = tasks.fault() => {
+                    self.end = Some(WorkEnd::Fault(fault.to_string()));
                     self.wish(Wish::Fault);
                 }
                 () = tokio::time::sleep_until(wake) => {}

@@ -1,6 +1,9 @@
-//! Every task of the daemon has a name and says what its failure and its end mean. The only place that spawns.
+//! Every task of the daemon has a name and says what its end means. The only place that spawns.
+//!
+//! A panic always stops the daemon: what would go on without the task would only look like one.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -38,13 +41,13 @@ pub enum Task {
     Shells,
 }
 
-/// What a failure of a task means.
+/// What it means that a task has ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
+pub enum OnEnd {
     /// The rest must not go on without it.
     StopGateway,
-    /// Worth a line in the log.
-    Log,
+    /// It has done, or told, what it had to.
+    Fine,
 }
 
 /// What happens to a task at the end.
@@ -57,17 +60,37 @@ pub enum OnStop {
 }
 
 impl Task {
-    /// What its failure and its end mean.
+    /// What its own end means, and what happens to it at the end of all.
     #[must_use]
-    pub const fn policy(self) -> (OnError, OnStop) {
+    pub const fn policy(self) -> (OnEnd, OnStop) {
         match self {
-            Self::Ingress | Self::Journal | Self::Heartbeat => (OnError::StopGateway, OnStop::Await),
+            Self::Ingress | Self::Journal | Self::Heartbeat => (OnEnd::StopGateway, OnStop::Await),
             // What is not confirmed by then stays in the journal.
-            Self::Reporter | Self::Session | Self::LocalSocket => (OnError::StopGateway, OnStop::Abort),
+            Self::Reporter | Self::Session | Self::LocalSocket => (OnEnd::StopGateway, OnStop::Abort),
             Self::Probes | Self::Events | Self::Orphans | Self::Place | Self::Sweeper | Self::Shells => {
-                (OnError::Log, OnStop::Abort)
+                (OnEnd::Fine, OnStop::Abort)
             }
         }
+    }
+}
+
+/// A task that ended and should not have. `Display` is the reason for which the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Which.
+    pub task: Task,
+    /// Whether it panicked.
+    pub panicked: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.panicked {
+            "panicked"
+        } else {
+            "ended unexpectedly"
+        };
+        write!(f, "the task {:?} {how}", self.task)
     }
 }
 
@@ -85,19 +108,15 @@ impl Tasks {
         self.named.insert(handle.id(), (task, handle));
     }
 
-    /// The next task that ended although the rest needs it.
-    pub async fn fault(&mut self) -> Task {
+    /// The next task that panicked, or ended although the rest needs it.
+    pub async fn fault(&mut self) -> Fault {
         loop {
-            let Some((task, panicked)) = self.next().await else {
+            let Some(fault) = self.next().await else {
                 return std::future::pending().await;
             };
-            match task.policy().0 {
-                OnError::StopGateway => {
-                    error!(?task, panicked, "A task of the gateway ended; stopping");
-                    return task;
-                }
-                OnError::Log if panicked => warn!(?task, "A task of the gateway failed"),
-                OnError::Log => {}
+            if fault.panicked || fault.task.policy().0 == OnEnd::StopGateway {
+                error!(%fault, "A task of the gateway ended; stopping");
+                return fault;
             }
         }
     }
@@ -120,14 +139,17 @@ impl Tasks {
         }
     }
 
-    async fn next(&mut self) -> Option<(Task, bool)> {
+    async fn next(&mut self) -> Option<Fault> {
         let ended = self.set.join_next_with_id().await?;
         let (id, panicked) = match ended {
             Ok((id, ())) => (id, false),
             Err(error) => (error.id(), error.is_panic()),
         };
         let task = self.named.remove(&id).map(|(task, _)| task);
-        Some((task.unwrap_or(Task::Probes), panicked))
+        Some(Fault {
+            task: task.unwrap_or(Task::Probes),
+            panicked,
+        })
     }
 }
 
@@ -136,12 +158,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_a_needed_task_is_a_fault() {
+    async fn the_end_of_a_needed_task_is_a_fault_and_any_panic() {
         let mut tasks = Tasks::default();
-        tasks.spawn(Task::Probes, async {});
+        tasks.spawn(Task::Orphans, async {});
         tasks.spawn(Task::LocalSocket, std::future::pending());
         tasks.spawn(Task::Reporter, async {});
-        assert_eq!(tasks.fault().await, Task::Reporter);
+        let said = tasks.fault().await.to_string();
+        assert_eq!(said, "the task Reporter ended unexpectedly");
+        tasks.spawn(Task::Sweeper, async { panic!("by the test") });
+        assert_eq!(tasks.fault().await.to_string(), "the task Sweeper panicked");
         tasks.stop(Task::LocalSocket).await;
     }
 }

@@ -132,3 +132,13 @@ pub struct DaemonStatus {
     #[serde(default)]
     pub containment: Option<Containment>,
 }
+
+impl DaemonStatus {
+    /// What holds its jobs, in one line.
+    #[must_use]
+    pub fn held_by(&self) -> Option<String> {
+        let held = self.containment.as_ref()?;
+        let guard = if held.guardian.is_none() { ", no guardian" } else { "" };
+        Some(format!("{}{guard}", held.line()))
+    }
+}

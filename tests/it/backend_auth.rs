@@ -81,6 +81,24 @@ impl TokenStore for MemoryStore {
     }
 }
 
+/// A store that panics as often as it is told to.
+struct Faulty(MemoryStore, AtomicBool);
+
+impl TokenStore for Faulty {
+    fn load(&self) -> BoxFuture<'_, Result<Tokens, StoreError>> {
+        self.0.load()
+    }
+
+    fn persist<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.persist(tokens)
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<StoreGuard, StoreError>> {
+        assert!(!self.1.swap(false, Ordering::Relaxed), "by the test");
+        self.0.lock()
+    }
+}
+
 fn session(access: &str, refresh: &str) -> Value {
     json!({"access_token": access, "refresh_token": refresh, "expires_in": HOUR, "token_type": "bearer", "user": {"id": "u"}})
 }
@@ -403,4 +421,18 @@ async fn a_refreshed_token_is_pushed_to_the_channel() {
         () = talk => {}
         event = listen => panic!("unasked: {event:?}"),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_panics_is_not_the_last() {
+    let fresh = jwt("b", HOUR);
+    let server = ScriptedServer::replies([refreshed(&fresh, "r2")]).await;
+    let old = tokens(&jwt("a", -1), "r1");
+    let store = Arc::new(Faulty(MemoryStore::new(old.clone()), AtomicBool::new(true)));
+    let auth = Auth::session(server.http(), store, old);
+    let error = auth.bearer().await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(refreshes(&server), 0);
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert_eq!(auth.bearer().await.unwrap().expose(), fresh);
 }

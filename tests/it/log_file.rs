@@ -104,6 +104,26 @@ async fn a_follower_goes_on_across_rotation_and_truncation() {
 }
 
 #[test]
+fn a_tail_reads_on_through_every_file_that_is_kept() {
+    let (_home, paths) = home();
+    let limits = Limits {
+        files: Limits::default().files,
+        ..SMALL
+    };
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let log = RotatingLog::with_limits(dir, "gateway.log", limits).unwrap();
+    write(&log, 0..200);
+    let kept = |lines| tail(&paths.log_file, lines).unwrap().lines;
+    let all = kept(None);
+    assert!(all.len() > 40, "{}", all.len());
+    let expected: Vec<_> = (200 - all.len()..200)
+        .map(|number| line(number).trim_end().to_owned())
+        .collect();
+    assert_eq!(all, expected);
+    assert_eq!(kept(Some(30)), expected[expected.len() - 30..]);
+}
+
+#[test]
 fn a_full_disk_costs_lines_and_nothing_else() {
     let (_home, paths) = home();
     fs::create_dir(&paths.dir).unwrap();

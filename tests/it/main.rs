@@ -36,6 +36,7 @@ mod daemon_jobs;
 mod daemon_life;
 mod daemon_load;
 mod daemon_wire;
+mod doctor;
 mod fake_model;
 #[cfg(target_os = "linux")]
 mod held;

@@ -1,6 +1,7 @@
 //! One refresh at a time, stored before used, never in a storm.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -203,7 +204,9 @@ impl Core {
     }
 
     async fn refresh(&self, must: bool) -> Result<(), BackendError> {
-        let outcome = self.refresh_locked(must).await;
+        let refreshing = AssertUnwindSafe(self.refresh_locked(must)).catch_unwind().await;
+        // Whatever happened in there: the next caller must find no flight that has long landed.
+        let outcome = refreshing.unwrap_or_else(|_panic| Err(not_refreshed(&StoreError("it panicked".to_owned()))));
         let mut inner = self.inner();
         inner.flight = None;
         inner.failure = match &outcome {

@@ -146,9 +146,10 @@ impl Http {
             let host = self.inner.endpoint.host();
             Err(HttpError::Timeout { host, after: deadline }.into())
         });
-        self.inner
-            .outage
-            .learn(result.as_ref().is_err_and(BackendError::is_outage));
+        match &result {
+            Err(error) if error.is_outage() => self.inner.outage.failed(error.retry_after()),
+            Ok(_) | Err(_) => self.inner.outage.answered(),
+        }
         result
     }
 

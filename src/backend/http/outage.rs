@@ -1,7 +1,7 @@
 //! Requests while the control plane is away: one after the other, however many callers try again.
 
 use std::pin::pin;
-use std::sync::{Mutex as StdMutex, PoisonError};
+use std::sync::{Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
@@ -17,16 +17,24 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Whether the control plane is away, and the line of those who would like to know.
 #[derive(Debug)]
 pub(super) struct Outage {
-    failures: StdMutex<u32>,
+    heard: StdMutex<Heard>,
     /// When the first in line may go.
     next: Mutex<Instant>,
     over: Notify,
 }
 
+/// What the last answers say, or their absence.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    failures: u32,
+    /// When the host asked to be asked again.
+    not_before: Option<Instant>,
+}
+
 impl Outage {
     pub(super) fn new() -> Self {
         Self {
-            failures: StdMutex::new(0),
+            heard: StdMutex::default(),
             next: Mutex::new(Instant::now()),
             over: Notify::new(),
         }
@@ -41,7 +49,9 @@ impl Outage {
         }
         let first = async {
             let mut next = self.next.lock().await;
-            sleep_until(*next).await;
+            while Instant::now() < self.due(*next) {
+                sleep_until(self.due(*next)).await;
+            }
             *next = Instant::now() + EVERY.mul_f64(0.75 + rand::random::<f64>() / 2.0);
         };
         let turn = async {
@@ -53,18 +63,31 @@ impl Outage {
         timeout(PATIENCE, turn).await.is_ok()
     }
 
-    /// How a request went: the first one that is answered ends the outage for all.
-    pub(super) fn learn(&self, failed: bool) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        *failures = if failed { failures.saturating_add(1) } else { 0 };
-        if !failed {
-            self.over.notify_waiters();
-        }
+    /// A request was answered: that ends the outage for all.
+    pub(super) fn answered(&self) {
+        *self.heard() = Heard::default();
+        self.over.notify_waiters();
+    }
+
+    /// A request failed; in an outage nobody asks before `rest` is over, if the host asked for one.
+    pub(super) fn failed(&self, rest: Option<Duration>) {
+        let mut heard = self.heard();
+        heard.failures = heard.failures.saturating_add(1);
+        heard.not_before = heard.not_before.max(rest.map(|rest| Instant::now() + rest));
     }
 
     /// Whether this is one.
     pub(super) fn is_on(&self) -> bool {
-        *self.failures.lock().unwrap_or_else(PoisonError::into_inner) >= SURE_AFTER
+        self.heard().failures >= SURE_AFTER
+    }
+
+    /// When the first in line may go, whose turn it is at `next`.
+    fn due(&self, next: Instant) -> Instant {
+        self.heard().not_before.map_or(next, |at| at.max(next))
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,14 +99,14 @@ mod tests {
 
     fn away() -> Outage {
         let outage = Outage::new();
-        (0..SURE_AFTER).for_each(|_| outage.learn(true));
+        (0..SURE_AFTER).for_each(|_| outage.failed(None));
         outage
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_failure_is_no_outage() {
         let (outage, began) = (Outage::new(), Instant::now());
-        outage.learn(true);
+        outage.failed(Some(Duration::from_secs(10)));
         assert!(join_all((0..9).map(|_| outage.turn())).await.iter().all(|turn| *turn));
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
@@ -99,11 +122,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_host_that_asked_for_rest_is_asked_by_nobody_meanwhile() {
+        let (outage, began) = (away(), Instant::now());
+        assert!(outage.turn().await);
+        let rest = Duration::from_secs(10);
+        let says_so = async { outage.failed(Some(rest)) };
+        let turns = (0..3).map(|_| async { (outage.turn().await, began.elapsed()) });
+        let (turns, ()) = tokio::join!(join_all(turns), says_so);
+        assert!(turns.iter().all(|(went, at)| *went && *at >= rest), "{turns:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_first_answer_frees_everybody() {
         let (outage, began) = (away(), Instant::now());
         let first = async {
             assert!(outage.turn().await);
-            outage.learn(false);
+            outage.answered();
         };
         let ((), turns) = tokio::join!(first, join_all((0..30).map(|_| outage.turn())));
         assert!(turns.iter().all(|turn| *turn));

@@ -268,7 +268,7 @@ pub fn unsupported(job: &Job) -> JobOutcome {
 }
 
 /// A handler that broke.
-pub fn broken(job: &Job, error: String) -> JobOutcome {
-    let about = [("job_type", Value::from(job.kind.as_str()))];
+pub fn broken(kind: &JobKind, error: String) -> JobOutcome {
+    let about = [("job_type", Value::from(kind.as_str()))];
     JobOutcome::failed(error, about).saying("Gateway job processing failed")
 }

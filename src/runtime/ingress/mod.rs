@@ -14,7 +14,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::backend::realtime::Realtime;
 use crate::backend::{Jobs, RealtimeEvent};
@@ -263,7 +263,7 @@ impl Ingress {
         self.aside += usize::from(place == Place::Aside);
         let guarded = async move {
             let worked = AssertUnwindSafe(work).catch_unwind().await;
-            let worked = worked.unwrap_or_else(|_| Worked::NotClaimed("the worker panicked".to_owned()));
+            let worked = worked.unwrap_or_else(|_| Worked::Broken("the worker panicked".to_owned()));
             (id, place, worked)
         };
         self.working.push(guarded.boxed());
@@ -281,12 +281,10 @@ impl Ingress {
                 self.aside_freed();
             }
             // Should the row still be queued, it must not come back at once, nor keep those behind it waiting.
-            Worked::NotOurs | Worked::Refused => {
-                if place == Place::Slot {
-                    let now = self.now();
-                    self.avoided.for_now(id.clone(), now);
-                }
-                self.slot_freed();
+            Worked::NotOurs | Worked::Refused => self.pass_over(id, place),
+            Worked::Broken(why) => {
+                error!(job = %id, why, "The work on a gateway job panicked; its row is left as it is");
+                self.pass_over(id, place);
             }
             // The row is still queued: the next reconcile brings it again, without a hot loop.
             Worked::NotClaimed(why) => {
@@ -299,6 +297,14 @@ impl Ingress {
                 self.slot_freed();
             }
         }
+    }
+
+    fn pass_over(&mut self, id: &JobId, place: Place) {
+        if place == Place::Slot {
+            let now = self.now();
+            self.avoided.for_now(id.clone(), now);
+        }
+        self.slot_freed();
     }
 
     fn journal_fails(&mut self, why: String) {

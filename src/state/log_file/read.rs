@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
+use super::rotate::Limits;
+
 const BLOCK: u64 = 16 * 1024;
 /// Most bytes a tail holds.
 const MAX_TAIL_BYTES: u64 = 64 << 20;
@@ -31,8 +33,8 @@ pub struct Tail {
     pub position: Position,
 }
 
-/// The last `lines` lines (none: all) of the log, reading no more of the file than that takes. When a
-/// rotation left the current file short, the file before it is read too. A missing log is an empty one.
+/// The last `lines` lines (none: all) of the log, reading no more of it than that takes: of the current file, then of
+/// those before it, as many as are kept. A missing log is an empty one.
 ///
 /// # Errors
 /// When the log is there and cannot be read.
@@ -48,11 +50,16 @@ pub fn tail(path: &Path, lines: Option<usize>) -> io::Result<Tail> {
         };
         text = last_lines(&mut file, meta.len(), wanted)?;
     }
-    if text.len() < wanted
-        && let Some(mut older) = open(&older(path))?
-    {
+    for generation in 1..Limits::default().files {
+        let missing = wanted - text.len();
+        if missing == 0 {
+            break;
+        }
+        let Some(mut older) = open(&older(path, generation))? else {
+            continue;
+        };
         let end = older.metadata()?.len();
-        for line in last_lines(&mut older, end, wanted - text.len())?.into_iter().rev() {
+        for line in last_lines(&mut older, end, missing)?.into_iter().rev() {
             text.push_front(line);
         }
     }
@@ -60,9 +67,9 @@ pub fn tail(path: &Path, lines: Option<usize>) -> io::Result<Tail> {
     Ok(found)
 }
 
-fn older(path: &Path) -> PathBuf {
+fn older(path: &Path, generation: u32) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(".1");
+    name.push(format!(".{generation}"));
     PathBuf::from(name)
 }
 
@@ -162,7 +169,7 @@ impl Follower {
 
     /// The file the position is in: the current one, or the one before if a rotation came between.
     fn open_where_left(&self) -> io::Result<Option<File>> {
-        for path in [self.path.clone(), older(&self.path)] {
+        for path in [self.path.clone(), older(&self.path, 1)] {
             if let Some(file) = open(&path)?
                 && file.metadata()?.ino() == self.at.inode
             {

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(target_os = "linux")]
 use super::bad_disk::BadDisk;
 use super::eventually::eventually;
+use super::home::Done;
 use super::plane::{On, Paired, Plane, answer};
 use super::recorder::Recorder;
 
@@ -200,6 +201,23 @@ impl Host {
         let daemon = self.start(settings);
         daemon.ready().await;
         daemon
+    }
+
+    /// The program run to its end on this host's state.
+    pub(crate) async fn cli(&self, args: &[&str]) -> Done {
+        let env = ChildEnv::exactly([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])
+            .with("HOME", self.state.path())
+            .with("PANORAMA_GATEWAY_TEST_VALIDATION", "off");
+        let spec = Spec::new(env!("CARGO_BIN_EXE_gateway"), env)
+            .args(args)
+            .args([OsString::from("--config-dir"), self.paths().dir.into_os_string()]);
+        let exit = spawn(spec).unwrap().wait(CancellationToken::new()).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Done {
+            code: exit.exit_code.unwrap_or(-1),
+            stdout: text(&exit.stdout.bytes),
+            stderr: text(&exit.stderr.bytes),
+        }
     }
 
     pub(crate) async fn submit(&self, job_type: &str, payload: Value, more: Value) -> String {

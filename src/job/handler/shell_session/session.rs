@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -240,7 +241,28 @@ impl Session {
     }
 
     /// Listens to the shell until it ends, by itself or because it has to.
-    pub(super) async fn tend(self: Arc<Self>, mut process: Interactive, streams: (Output, Option<Output>)) {
+    pub(super) async fn tend(self: Arc<Self>, process: Interactive, streams: (Output, Option<Output>)) {
+        self.outlive(self.listen_to(process, streams)).await;
+    }
+
+    /// However the tending ends, the session is over then: whoever closes it waits for that.
+    async fn outlive(&self, tending: impl Future<Output = ()>) {
+        let _gone = self.gone.clone().drop_guard();
+        if AssertUnwindSafe(tending).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(
+            session = self.about.id,
+            "The care for a shell session failed; it is ended"
+        );
+        self.sweep().await;
+        self.change(|state, _| {
+            state.status = Status::Failed;
+            state.error = Some("Session error: the gateway failed to look after it".to_owned());
+        });
+    }
+
+    async fn listen_to(&self, mut process: Interactive, streams: (Output, Option<Output>)) {
         let (stdout, stderr) = streams;
         let end = {
             let mut pumps = pin!(
@@ -352,5 +374,53 @@ impl Session {
             (state.status, state.error) = (status, error);
             (state.exit_code, state.signal) = (code, exit.and_then(|status| status.signal()));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::unix::pipe;
+
+    use super::*;
+    use crate::domain::ids::{GatewayId, TeamId};
+    use crate::process::interactive::Input;
+
+    fn session() -> Session {
+        let about = About {
+            id: "s".to_owned(),
+            resource_id: "r".to_owned(),
+            owner: Identity {
+                gateway_id: GatewayId::new("g").unwrap(),
+                team_id: TeamId::new("t").unwrap(),
+            },
+            shell: "/bin/sh".to_owned(),
+            shell_args: Vec::new(),
+            cwd: "/".to_owned(),
+            mark: format!("nobody-{}", std::process::id()),
+            held_by: Method::Group,
+            idle: Duration::MAX,
+            created_at: clock::now(),
+        };
+        let gone = CancellationToken::new();
+        let (input, _reads) = pipe::pipe().unwrap();
+        let keyboard = Keyboard::new(Input::Pipe(input), gone.clone());
+        Session::new(about, (keyboard, gone), None, Events::default())
+    }
+
+    #[tokio::test]
+    async fn a_session_that_nobody_can_look_after_is_over_and_can_be_closed() {
+        let session = session();
+        session.outlive(async { panic!("by the test") }).await;
+        assert_eq!(session.status(), Status::Failed);
+        session.close(Why::Request).await;
+        assert_eq!(session.status(), Status::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_tending_is_given_up_can_be_closed() {
+        let session = session();
+        assert!(session.outlive(pending()).now_or_never().is_none());
+        session.close(Why::Request).await;
+        assert_eq!(session.status(), Status::Closed);
     }
 }
