@@ -7,7 +7,6 @@ use super::events::gap;
 use super::metadata;
 use super::target::Target;
 use crate::domain::clock;
-use crate::domain::escape::end_of_partial_character;
 use crate::domain::job::{JobOutcome, JobStatus};
 use crate::domain::redact;
 use crate::domain::run::{Answer, RunClose, RunFailure, RunFinal, error_envelope};
@@ -255,16 +254,15 @@ fn way_out(target: &Target, report: &Report) -> &'static str {
 }
 
 fn stderr(report: &Report) -> String {
-    let bytes = report.process.as_ref().map(|process| process.stderr.bytes.as_slice());
-    let bytes = bytes.unwrap_or_default();
-    let kept = match bytes.len().checked_sub(STDERR) {
-        None | Some(0) => bytes,
-        Some(cut) => {
-            let kept = bytes.get(cut..).unwrap_or_default();
-            kept.get(end_of_partial_character(kept)..).unwrap_or_default()
-        }
-    };
-    redact::text(&String::from_utf8_lossy(kept))
+    let process = report.process.as_ref();
+    process.map_or_else(String::new, |process| end_of(&process.stderr.bytes))
+}
+
+/// The last of it. Secrets are taken out before the cut: behind it, nothing would tell the rest of one from a word.
+fn end_of(said: &[u8]) -> String {
+    let mut text = redact::text(&String::from_utf8_lossy(said));
+    let cut = text.ceil_char_boundary(text.len().saturating_sub(STDERR));
+    text.split_off(cut)
 }
 
 #[cfg(test)]
@@ -289,6 +287,23 @@ mod tests {
             "json",
             "a schema asks for more than a form"
         );
+    }
+
+    #[test]
+    fn the_rest_of_a_key_does_not_begin_the_end_of_stderr() {
+        let key = ["sk-ant-", "api03-", &"k".repeat(40)].concat();
+        let rest = "ü".repeat(STDERR / 2 - 10);
+        for cut in [20, 21] {
+            let said = format!("{key}{}{rest}", "\n".repeat(cut - 3));
+            let shown = end_of(said.as_bytes());
+            assert!(
+                !shown.contains('k') && shown.ends_with(&rest),
+                "{cut}: {:?}",
+                shown.get(..30)
+            );
+            assert!(shown.len() <= STDERR);
+        }
+        assert_eq!(end_of(b"short"), "short");
     }
 
     #[test]
