@@ -232,7 +232,7 @@ async fn x25_half_a_secret_is_none() {
         let script = match work {
             Work::Shell => format!("{}; {token}", padding(KEPT - 50)),
             Work::Agent => format!(
-                "{{ printf 'first '; {token}; {}; }} >&2; echo said",
+                "{{ printf 'first '; {token}; echo; {}; }} >&2; echo said",
                 padding(STDERR - 50)
             ),
         };
@@ -240,7 +240,7 @@ async fn x25_half_a_secret_is_none() {
         let row = scene.done_once(&job).await;
         match work {
             Work::Shell => assert!(row["result"]["stdout"].as_str().unwrap().ends_with("xx[REDACTED]")),
-            Work::Agent => assert!(stderr_of_run(&scene).await.starts_with("[REDACTED]xx")),
+            Work::Agent => assert!(stderr_of_run(&scene).await.starts_with("first [REDACTED]\nxx")),
         }
         assert_eq!(daemon.stop().await.exit_code, Some(0));
         let begun = &tokens[0][..12];
