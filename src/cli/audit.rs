@@ -46,7 +46,8 @@ pub(crate) fn run(args: &AuditArgs, cx: &Context) -> CliResult {
             cx.out.line(&readable(line));
         }
     }
-    if tail.lines.is_empty() && (!args.json || std::io::stdout().is_terminal()) {
+    let is_empty = tail.lines.is_empty() && args.lines > 0;
+    if is_empty && (!args.json || std::io::stdout().is_terminal()) {
         let details = Details::new().add("Audit log", cx.out.path(&path));
         cx.out.warn("Nothing was done on this host yet.", &details);
     }

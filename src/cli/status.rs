@@ -102,6 +102,20 @@ impl Report {
         }
     }
 
+    /// How the last one ended. One that was killed could not say so.
+    fn last_exit(&self) -> Option<String> {
+        if self.running() {
+            return None;
+        }
+        let said = self.last_exit.as_ref();
+        match self.stale_pid() {
+            Some(pid) if said.is_none_or(|last| last.pid != pid) => Some(format!(
+                "PID {pid} was killed, or the machine went down; `gateway start` reports what it was doing"
+            )),
+            Some(_) | None => said.map(|last| format!("{} ({})", last.reason, second(last.at))),
+        }
+    }
+
     fn print(&self, cx: &Context) {
         let word = if self.running() { "Running" } else { "Stopped" };
         let status = self.status();
@@ -111,10 +125,7 @@ impl Report {
             .maybe("State", self.running().then(|| self.state()))
             .maybe("Reason", self.reason())
             .maybe("Uptime", status.map(|status| uptime(status.uptime_seconds)));
-        let details = match (self.running(), &self.last_exit) {
-            (false, Some(last)) => details.add("Last exit", format!("{} ({})", last.reason, second(last.at))),
-            (_, Some(_) | None) => details,
-        };
+        let details = details.maybe("Last exit", self.last_exit());
         let details = self.add_pairing(details);
         let details = self.add_work(details, status);
         let details = self.add_places(details, cx);

@@ -80,10 +80,16 @@ impl Audit {
     }
 }
 
-/// What is said of a command: without secrets, and not all of a long one.
+/// What is said of a command: without secrets, and of a long one the beginning and how much there is more.
 #[must_use]
 pub fn command(text: &str) -> Value {
-    redact::cut(&redact::text(text), MAX_COMMAND).into()
+    let text = redact::text(text);
+    let shown = redact::cut(&text, MAX_COMMAND);
+    let left = text.get(shown.len()..).unwrap_or_default().chars().count();
+    match left {
+        0 => shown.into(),
+        _ => format!("{shown}... [{left} more characters]").into(),
+    }
 }
 
 /// What is said of a prompt: how long it is, and how it begins.
@@ -137,6 +143,8 @@ mod tests {
     #[test]
     fn a_command_is_told_without_secrets() {
         assert_eq!(command("login --password=abc"), "login --password=[REDACTED]");
-        assert_eq!(command(&"x".repeat(5_000)).as_str().unwrap().len(), MAX_COMMAND);
+        assert_eq!(command(&"x".repeat(MAX_COMMAND)), "x".repeat(MAX_COMMAND));
+        let cut = format!("{}... [3000 more characters]", "x".repeat(MAX_COMMAND));
+        assert_eq!(command(&"x".repeat(5_000)), cut);
     }
 }

@@ -125,6 +125,8 @@ fn the_book_is_read_by_people_and_programs() {
     let shown = home.gateway(&["audit", "-n", "2"]).ok().stdout;
     let last = "2026-11-21T07:06:07Z begin shell_exec    j59 via=cli command=\"uname -a\"\n";
     assert!(shown.ends_with(last) && shown.lines().count() == 2, "{shown}");
+    let none = home.gateway(&["audit", "-n", "0"]).ok();
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", ""));
     let document = home.gateway(&["audit", "--json"]).ok().stdout;
     let lines: Vec<Value> = document
         .lines()

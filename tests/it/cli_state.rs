@@ -310,6 +310,10 @@ fn people_read_seconds() {
     assert!(text.contains("Last exit: stopped (2026-11-21T07:08:28Z)\n"), "{text}");
     let document = home.gateway(&["status", "--json"]).ok().json();
     assert_eq!(document["last_exit"]["at"], "2026-11-21T07:08:28.847Z");
+    // What somebody else said is no word of one that was killed.
+    std::fs::write(home.state().join("gateway.pid"), "4194304\n").unwrap();
+    let text = home.gateway(&["status"]).ok().stdout;
+    assert!(text.contains("Last exit: PID 4194304 was killed, or"), "{text}");
 }
 
 #[test]
