@@ -6,8 +6,10 @@ pub(super) const VERSION: i64 = 1;
 pub(super) const APPLICATION_ID: i64 = 0x4757_4A4C;
 /// Pages of 4 KiB: the file never grows beyond 2 GiB.
 pub(super) const MAX_PAGES: u32 = 512 * 1024;
-/// Above this size the file is not read through before use.
+/// Above this size not all of the file is read through before use.
 pub(super) const CHECKED_BYTES: u64 = 64 << 20;
+/// Reads through the file, and through what a start needs of it: the raw output is the bulk.
+pub(super) const CHECKS: [&str; 2] = ["PRAGMA quick_check(1)", "PRAGMA quick_check(entries)"];
 
 pub(super) const CREATE: &str = "
 CREATE TABLE entries (

@@ -91,6 +91,32 @@ async fn x5_a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
     }
 }
 
+/// Too large to be read through at a start, damaged where only the last of its open entries lie.
+#[tokio::test]
+async fn x5_a_large_journal_that_opens_but_cannot_be_used_is_set_aside_too() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    for name in 0..200 {
+        running.journal.claimed(&claim(&job(name))).await.unwrap();
+    }
+    running.close().await;
+    let mut bytes = fs::read(paths.journal()).unwrap();
+    let page = bytes.chunks_mut(4096).rev().find(|page| {
+        let holds = |text: &str| memchr::memmem::find(page, text.as_bytes()).is_some();
+        holds("job-199") && holds("shell_exec")
+    });
+    page.unwrap().fill(0xA5);
+    put(&paths.journal(), &bytes);
+    // The rest of it is a hole.
+    let file = fs::File::options().write(true).open(paths.journal()).unwrap();
+    file.set_len(65 << 20).unwrap();
+    let running = Running::open(&dir).await;
+    assert!(running.set_aside.is_some());
+    assert_eq!(names(&running.journal).await, (vec![], vec![]));
+    running.close().await;
+}
+
 #[tokio::test]
 async fn x1_wherever_the_disk_fills_up_claims_are_refused_and_none_that_was_acknowledged_is_lost() {
     // The first file to grow is the write-ahead log, so each limit fails another write of it.
