@@ -15,7 +15,7 @@ use crate::cli::status::{enabled, paired_word};
 use crate::domain::clock;
 use crate::process::containment;
 use crate::state::session::Session;
-use crate::wire::local::Containment;
+use crate::wire::local::{Containment, SetAside};
 
 /// Beyond this a clock is called wrong; jobs still run, because freshness is judged by the server's time.
 const CLOCK_LIMIT_SECONDS: i64 = 30;
@@ -84,6 +84,7 @@ pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
     }
     let held = containment(cx).await;
     checks.push(containment_check(&held));
+    checks.extend(results_check(cx).await);
     let usable = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if args.json.json {
         let examined = providers::examine(args.validate, CONTEXT, cx).await;
@@ -218,6 +219,12 @@ fn containment_check(held: &Containment) -> Check {
     let hint = "start it where cgroups may be made: systemd-run --user --scope gateway start, or a service with \
                 Delegate=yes";
     warning(name, held.line(), hint)
+}
+
+/// What the running gateway could not get rid of.
+async fn results_check(cx: &Context) -> Option<Check> {
+    let aside = local::status(&cx.paths.socket()).await.ok().flatten()?.set_aside?;
+    Some(warning("Results set aside", aside.line(), SetAside::NEXT))
 }
 
 fn clock_check(http: &Http) -> Option<Check> {

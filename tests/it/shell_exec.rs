@@ -43,9 +43,14 @@ pub(crate) fn context(host_enabled: bool) -> Context {
     install_crypto();
     let endpoint = Endpoint::new("http://127.0.0.1:9", Secret::new("anon")).unwrap();
     let client = Client::new(Http::new(endpoint).unwrap(), Auth::fixed(Secret::new("token")));
+    context_with(&client, host_enabled)
+}
+
+/// The same with somebody who answers.
+pub(crate) fn context_with(client: &Client, host_enabled: bool) -> Context {
     let home = tempfile::tempdir().unwrap();
     handler::context(Parts {
-        client: &client,
+        client,
         ids: ("t", "g"),
         host_enabled,
         child_env: environment(),
