@@ -146,8 +146,8 @@ impl Worker {
     }
 
     /// Claims a row that cannot be a job, and fails it with the reason.
-    pub async fn reject(&self, id: &JobId, reason: String, mut timeline: Timeline) -> Worked {
-        let claim = match self.claim(id, jobs::HEAD, &JobLife::default()).await {
+    pub async fn reject(&self, id: &JobId, reason: String, mut timeline: Timeline, life: &JobLife) -> Worked {
+        let claim = match self.claim(id, jobs::HEAD, life).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Worked::NotOurs,
             Err(error) => return unclaimed(id, &error),
@@ -297,6 +297,11 @@ impl Worker {
             if !may_have_been_applied(&error) && !uncertain {
                 return Err(error);
             }
+            if is_refusal(&error) {
+                // An earlier attempt may have been heard all the same; if nobody tells, there is nobody to ask again.
+                let row = self.cx.backend.claimed_at(id, at, columns).await.ok().flatten();
+                return row.map(|row| Some(Claim { row, at })).ok_or(error);
+            }
             uncertain = true;
             let wait = backoff.ceiling_step().max(error.retry_after().unwrap_or_default());
             tokio::select! {
@@ -339,6 +344,16 @@ fn may_have_been_applied(error: &BackendError) -> bool {
         BackendError::Http(_) | BackendError::Unexpected { .. } => true,
         BackendError::Status { status, .. } => (*status >= 500 && !was_undone(error)) || matches!(*status, 408 | 429),
         BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
+    }
+}
+
+/// Whether an answer came that time alone does not change.
+const fn is_refusal(error: &BackendError) -> bool {
+    match error {
+        BackendError::Status { .. } | BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => {
+            !error.is_transient()
+        }
+        BackendError::Http(_) | BackendError::Unexpected { .. } => false,
     }
 }
 

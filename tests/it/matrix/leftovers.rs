@@ -1,7 +1,7 @@
 //! Rows A2, C3 and C5: what the journal says of an end decides for a row that still looks alive.
 
 use gateway::domain::ids::{GatewayId, JobId, TeamId};
-use gateway::domain::job::JobOutcome;
+use gateway::domain::job::{Ingress, JobOutcome, Timeline};
 use gateway::job::handler::JobLife;
 use gateway::job::queue::Waiting;
 use gateway::job::recovery;
@@ -151,4 +151,30 @@ async fn a2_what_another_pairing_left_is_set_aside_and_not_sent() {
     let why = "belongs to gateway gateway, this host was paired anew";
     assert_eq!((counts.set_aside, counts.latest_reason.as_deref()), (2, Some(why)));
     assert!(journal.outcome(&ended).await.unwrap().end().is_some());
+}
+
+#[tokio::test]
+async fn a2_a_claim_that_is_refused_after_its_answer_was_lost_is_given_up() {
+    let (_home, paths) = home();
+    let running = Running::open(&OwnerDir::open_or_create(&paths.dir).unwrap()).await;
+    let mut claims = 0;
+    let server = ScriptedServer::start(move |seen| match seen.method.as_str() {
+        "PATCH" => {
+            claims += 1;
+            match claims {
+                1 => Reply::Json(500, json!({"message": "may have been done"})),
+                _ => Reply::Json(403, json!({"message": "no", "code": "42501"})),
+            }
+        }
+        _ => Reply::Json(200, json!([])),
+    })
+    .await;
+    let cx = shell_exec::context_with(&server.client(), true);
+    let worker = Worker::new(cx, running.journal.clone(), mpsc::channel(4).0);
+    let works = worker.work(waiting(), JobLife::default());
+    assert_eq!(timeout(PATIENCE, works).await.unwrap(), Worked::Refused);
+    let steps = Timeline::received(Ingress::Poll, timeline().received_at);
+    let (id, life) = (job("bad"), JobLife::default());
+    let rejects = worker.reject(&id, "no job".to_owned(), steps, &life);
+    assert_eq!(timeout(PATIENCE, rejects).await.unwrap(), Worked::Refused);
 }
