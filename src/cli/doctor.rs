@@ -16,7 +16,7 @@ use crate::cli::status::{enabled, paired_word, state_word};
 use crate::domain::clock;
 use crate::process::containment;
 use crate::state::session::Session;
-use crate::wire::local::{Containment, DaemonState, DaemonStatus};
+use crate::wire::local::{Containment, DaemonState, DaemonStatus, SetAside};
 
 /// Beyond this a clock is called wrong; jobs still run, because freshness is judged by the server's time.
 const CLOCK_LIMIT_SECONDS: i64 = 30;
@@ -89,6 +89,7 @@ pub(crate) async fn run(args: &DoctorArgs, cx: &Context) -> CliResult {
     let held = containment(daemon.as_ref());
     checks.push(containment_check(&held));
     checks.extend(daemon.as_ref().and_then(guardian_check));
+    checks.extend(daemon.as_ref().and_then(results_check));
     let usable = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if args.json.json {
         let examined = providers::examine(args.validate, CONTEXT, cx).await;
@@ -262,6 +263,12 @@ fn guardian_check(daemon: &DaemonStatus) -> Option<Check> {
     let hint = "the next job starts it; gateway logs --no-follow tells why it could not be started";
     let found = "none: should the gateway be killed, its jobs go on until the next start";
     guardian.is_none().then(|| warning("Guardian of jobs", found, hint))
+}
+
+/// What the running gateway could not get rid of.
+fn results_check(daemon: &DaemonStatus) -> Option<Check> {
+    let aside = daemon.set_aside.as_ref()?;
+    Some(warning("Results set aside", aside.line(), SetAside::NEXT))
 }
 
 fn clock_check(http: &Http) -> Option<Check> {

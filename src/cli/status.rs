@@ -14,7 +14,7 @@ use crate::cli::plane::address::{self, PlaneAddress};
 use crate::cli::times::{second, to_the_second};
 use crate::state::last_exit::LastExit;
 use crate::state::session::{Session, SessionError};
-use crate::wire::local::{DaemonState, DaemonStatus};
+use crate::wire::local::{DaemonState, DaemonStatus, SetAside};
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -160,6 +160,8 @@ impl Report {
         details
             .add("Ingress", if status.realtime { "push" } else { "poll" })
             .add("Jobs", jobs)
+            .maybe("Results set aside", status.set_aside.as_ref().map(SetAside::line))
+            .maybe("Next", status.set_aside.as_ref().map(|_| SetAside::NEXT))
             .maybe("Jobs are held by", status.held_by())
             .maybe_verbose("Last heartbeat", status.last_heartbeat_at.as_deref().map(to_the_second))
             .maybe_verbose("Last reconcile", status.last_reconcile_at.as_deref().map(to_the_second))

@@ -14,7 +14,7 @@ use crate::backend::Jobs;
 use crate::domain::backoff::Backoff;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Job, JobOutcome, JobStatus};
-use crate::state::journal::Journal;
+use crate::state::journal::{Journal, JournalError, Known};
 
 const DUPLICATE: &str = "Duplicate gateway job idempotency key; skipping execution";
 const ATTEMPTS: usize = 3;
@@ -26,11 +26,11 @@ pub(crate) async fn check(jobs: &Jobs, journal: &Journal, job: &Job, claimed_at:
     let mut trouble = String::new();
     for _ in 0..ATTEMPTS {
         match jobs.idempotency_twins(job).await {
-            Ok(twins) => {
-                return is_beaten(&twins, journal, job, claimed_at)
-                    .await
-                    .then(|| duplicate(job, key));
-            }
+            Ok(twins) => match judge(&twins, journal, job, claimed_at).await {
+                Verdict::Runs => return None,
+                Verdict::Beaten => return Some(duplicate(job, key)),
+                Verdict::Stale => trouble = "the report of another job is not shown yet".to_owned(),
+            },
             Err(error) => trouble = error.to_string(),
         }
         tokio::time::sleep(backoff.next(rand::random())).await;
@@ -42,22 +42,32 @@ pub(crate) async fn check(jobs: &Jobs, journal: &Journal, job: &Job, claimed_at:
     ))
 }
 
-async fn is_beaten(twins: &[Value], journal: &Journal, job: &Job, claimed_at: Timestamp) -> bool {
-    for twin in twins.iter().filter(|twin| wins(twin, job, claimed_at)) {
-        if !has_failed_here(twin, journal).await {
-            return true;
-        }
-    }
-    false
+/// What the twins make of a job.
+enum Verdict {
+    Runs,
+    Beaten,
+    /// The end of one has arrived while the twins were asked for: they have to be asked for again.
+    Stale,
 }
 
-/// Whether a row that is still marked as running has ended here without success, and only its report is on its way.
-async fn has_failed_here(twin: &Value, journal: &Journal) -> bool {
-    let id = twin.get("id").and_then(Value::as_str).map(JobId::new);
-    let Some(Ok(id)) = id else { return false };
-    match journal.outcome(&id).await {
-        Ok(Some((outcome, _))) => outcome.status() != JobStatus::Completed,
-        Ok(None) | Err(_) => false,
+async fn judge(twins: &[Value], journal: &Journal, job: &Job, claimed_at: Timestamp) -> Verdict {
+    let mut verdict = Verdict::Runs;
+    for twin in twins.iter().filter(|twin| wins(twin, job, claimed_at)) {
+        match end_here(twin, journal).await {
+            Ok(Known::Ended(end)) if end.0.status() != JobStatus::Completed => {}
+            Ok(Known::Reported) => verdict = Verdict::Stale,
+            Ok(Known::Nothing | Known::Open | Known::Ended(_)) | Err(_) => return Verdict::Beaten,
+        }
+    }
+    verdict
+}
+
+/// What is known here of a row that is still marked as running: its report may be on its way, or there by now.
+async fn end_here(twin: &Value, journal: &Journal) -> Result<Known, JournalError> {
+    let text = |column: &str| twin.get(column).and_then(Value::as_str);
+    match (text("status"), text("id").map(JobId::new)) {
+        (Some("running"), Some(Ok(id))) => journal.outcome(&id).await,
+        _ => Ok(Known::Nothing),
     }
 }
 

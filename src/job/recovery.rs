@@ -15,12 +15,12 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Ingress, JobKind, JobOutcome, RawField, Timeline};
-use crate::job::audit::Audit;
+use crate::job::handler::{Context, Identity};
 use crate::job::report::{Finished, Mail};
 use crate::job::worker::Worker;
 use crate::process::identity::{GroupKill, ProcessIdentity, kill_group_if_same};
 use crate::process::mark;
-use crate::state::journal::{Journal, JournalError};
+use crate::state::journal::{ClaimedEntry, Interrupted, Journal, JournalError, Known};
 
 const INTERRUPTED: &str = "Gateway was interrupted while the job ran";
 const PAGE: u32 = 100;
@@ -39,6 +39,8 @@ pub struct Found {
     pub interrupted: usize,
     /// Finished, but not known to have arrived.
     pub unreported: usize,
+    /// Either, under another pairing of this host.
+    pub foreign: usize,
 }
 
 /// The end of a job that an earlier run left behind.
@@ -66,58 +68,75 @@ const fn said_in(kind: &JobKind) -> &'static [&'static str] {
     }
 }
 
-/// Ends what the journal calls unfinished and hands every unreported result to the reporter.
+/// Ends what the journal calls unfinished and hands every unreported result to the reporter. What was claimed under
+/// another pairing is ended all the same, but its rows are not ours to write.
 ///
 /// # Errors
 /// [`JournalError`] when the journal cannot be read or written.
 pub async fn from_journal(
     journal: &Journal,
-    audit: &Audit,
+    cx: &Context,
     reports: &mpsc::Sender<Mail>,
 ) -> Result<Found, JournalError> {
     let recovered = journal.recover().await?;
-    let found = Found {
-        interrupted: recovered.interrupted.len(),
-        unreported: recovered.unreported.len(),
-    };
+    let mut found = Found::default();
     end_survivors(recovered.interrupted.iter().map(|job| &job.entry.job_id)).await;
     for job in recovered.interrupted {
-        let id = job.entry.job_id;
-        let mut timeline = job.entry.timeline;
-        if let Some(record) = job.process {
-            timeline.started_at = Some(record.at);
-            let process = ProcessIdentity {
-                pid: record.pid,
-                pgid: record.pgid,
-                // Where the system tells no start times, 0 was written.
-                start_ticks: Some(record.start_ticks).filter(|ticks| *ticks > 0),
-            };
-            stop_leftover(&id, process);
+        let entry = &job.entry;
+        stop_leftover(&job);
+        cx.audit
+            .interrupted(entry.job_id.as_str(), &entry.job_type, entry.requested_via.as_deref());
+        if set_foreign_aside(journal, entry, &cx.identity).await? {
+            found.foreign += 1;
+            continue;
         }
-        audit.interrupted(id.as_str(), &job.entry.job_type, job.entry.requested_via.as_deref());
+        found.interrupted += 1;
+        let mut timeline = job.entry.timeline;
+        timeline.started_at = job.process.map(|process| process.at).or(timeline.started_at);
         timeline.finished_at = Some(clock::now());
+        let id = job.entry.job_id;
         journal.cut_off(&id, &cut_off(&job.entry.job_type), &timeline).await?;
         resend(id, reports).await;
     }
-    for id in recovered.unreported {
-        resend(id, reports).await;
+    for entry in recovered.unreported {
+        if set_foreign_aside(journal, &entry, &cx.identity).await? {
+            found.foreign += 1;
+        } else {
+            found.unreported += 1;
+            resend(entry.job_id, reports).await;
+        }
+    }
+    if found.foreign > 0 {
+        tell(Mail::Recount, reports).await;
     }
     if found != Found::default() {
         info!(
             found.interrupted,
-            found.unreported, "Jobs of an earlier run were found in the journal"
+            found.unreported, found.foreign, "Jobs of an earlier run were found in the journal"
         );
     }
     Ok(found)
 }
 
+/// Whether the entry is of another pairing: its row is not ours, so nothing of it is sent.
+async fn set_foreign_aside(journal: &Journal, entry: &ClaimedEntry, us: &Identity) -> Result<bool, JournalError> {
+    if entry.gateway_id == us.gateway_id && entry.team_id == us.team_id {
+        return Ok(false);
+    }
+    let why = format!("belongs to gateway {}, this host was paired anew", entry.gateway_id);
+    warn!(job = %entry.job_id, why, "A job of an earlier run is set aside");
+    journal.set_aside(&entry.job_id, &why).await?;
+    Ok(true)
+}
+
 /// Fails the rows that run under our id, that this run has not claimed and that the journal knows nothing of. Looks more
 /// than once: the last claim of an earlier run may be applied after its end.
 pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) {
+    let mut reported = HashSet::new();
     for pause in LOOKS {
         tokio::time::sleep(pause).await;
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-        while let Err(error) = look_for_orphans(jobs, journal, worker).await {
+        while let Err(error) = look_for_orphans(jobs, journal, worker, &mut reported).await {
             warn!(%error, "Failed to look for jobs of an earlier run");
             tokio::time::sleep(backoff.ceiling_step()).await;
         }
@@ -125,7 +144,12 @@ pub async fn orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) {
     worker.forget_claims();
 }
 
-async fn look_for_orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Result<(), BackendError> {
+async fn look_for_orphans(
+    jobs: &Jobs,
+    journal: &Journal,
+    worker: &Worker,
+    reported: &mut HashSet<JobId>,
+) -> Result<(), BackendError> {
     let mut orphans = Vec::new();
     let mut offset = 0;
     loop {
@@ -135,7 +159,7 @@ async fn look_for_orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Re
         for row in &rows {
             if let Some(orphan) = orphan(row)
                 && !worker.has_claimed(&orphan.0)
-                && matches!(journal.outcome(&orphan.0).await, Ok(None))
+                && is_forgotten(journal, &orphan.0, reported).await
             {
                 orphans.push(orphan);
             }
@@ -156,6 +180,16 @@ async fn look_for_orphans(jobs: &Jobs, journal: &Journal, worker: &Worker) -> Re
     Ok(())
 }
 
+/// Whether nobody here will end the row. One that has been reported was so after its row was read, unless that row was
+/// read when we knew that already: then it was given out again, to a run whose claim a power cut took.
+async fn is_forgotten(journal: &Journal, id: &JobId, reported: &mut HashSet<JobId>) -> bool {
+    match journal.outcome(id).await {
+        Ok(Known::Nothing | Known::Open) => true,
+        Ok(Known::Reported) => !reported.insert(id.clone()),
+        Ok(Known::Ended(_)) | Err(_) => false,
+    }
+}
+
 /// Id, type and claim time of a row.
 fn orphan(row: &Value) -> Option<(JobId, String, Option<Timestamp>)> {
     let text = |column: &str| row.get(column).and_then(Value::as_str);
@@ -164,7 +198,15 @@ fn orphan(row: &Value) -> Option<(JobId, String, Option<Timestamp>)> {
     Some((id, text("job_type").unwrap_or("unknown").to_owned(), started_at))
 }
 
-fn stop_leftover(id: &JobId, process: ProcessIdentity) {
+fn stop_leftover(job: &Interrupted) {
+    let Some(record) = job.process else { return };
+    let process = ProcessIdentity {
+        pid: record.pid,
+        pgid: record.pgid,
+        // Where the system tells no start times, 0 was written.
+        start_ticks: Some(record.start_ticks).filter(|ticks| *ticks > 0),
+    };
+    let id = &job.entry.job_id;
     match kill_group_if_same(process) {
         GroupKill::Killed => info!(job = %id, pid = process.pid, "Killed what an interrupted job had left running"),
         GroupKill::Gone => {}
@@ -190,7 +232,11 @@ async fn resend(id: JobId, reports: &mpsc::Sender<Mail>) {
         fresh: None,
         journalled: true,
     };
-    if reports.send(Mail::Finished(finished)).await.is_err() {
+    tell(Mail::Finished(finished), reports).await;
+}
+
+async fn tell(mail: Mail, reports: &mpsc::Sender<Mail>) {
+    if reports.send(mail).await.is_err() {
         warn!("The reporter is gone");
     }
 }

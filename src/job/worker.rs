@@ -22,7 +22,7 @@ use crate::job::handler::{self, Context, JobLife};
 use crate::job::idempotency;
 use crate::job::queue::Waiting;
 use crate::job::report::{Finished, Mail};
-use crate::state::journal::{ClaimedEntry, Journal, JournalError};
+use crate::state::journal::{ClaimedEntry, Journal, JournalError, Known};
 use crate::wire::job_row;
 
 /// What came of a job.
@@ -126,9 +126,9 @@ impl Worker {
     }
 
     /// Claims a row that cannot be a job, and fails it with the reason.
-    pub async fn reject(&self, id: &JobId, reason: String, timeline: Timeline) -> Worked {
+    pub async fn reject(&self, id: &JobId, reason: String, timeline: Timeline, life: &JobLife) -> Worked {
         let ours = Ours::new();
-        let work = self.claim_and_fail(id, reason, timeline.clone(), &ours);
+        let work = self.claim_and_fail((id, reason), timeline.clone(), life, &ours);
         self.whole((id, JobKind::from_wire("unknown")), timeline, work, &ours)
             .await
     }
@@ -151,9 +151,14 @@ impl Worker {
             self.claims.cross_out(id);
             return Worked::Broken(panic);
         }
-        if let Ok(Some((outcome, timeline))) = self.journal.outcome(id).await {
-            self.send(id, outcome, timeline, true).await;
-            return Worked::Finished;
+        match self.journal.outcome(id).await {
+            Ok(Known::Ended(end)) => {
+                let (outcome, timeline) = *end;
+                self.send(id, outcome, timeline, true).await;
+                return Worked::Finished;
+            }
+            Ok(Known::Reported) => return Worked::Finished,
+            Ok(Known::Nothing | Known::Open) | Err(_) => {}
         }
         let outcome = handler::broken(&kind, panic).ending_run_of(&kind);
         self.close(id, Some(kind.as_str()), outcome, timeline).await
@@ -195,8 +200,14 @@ impl Worker {
         }
     }
 
-    async fn claim_and_fail(&self, id: &JobId, reason: String, mut timeline: Timeline, ours: &Ours) -> Worked {
-        let claim = match self.claim(id, jobs::HEAD, &JobLife::default(), ours).await {
+    async fn claim_and_fail(
+        &self,
+        (id, reason): (&JobId, String),
+        mut timeline: Timeline,
+        life: &JobLife,
+        ours: &Ours,
+    ) -> Worked {
+        let claim = match self.claim(id, jobs::HEAD, life, ours).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Worked::NotOurs,
             Err(error) => return unclaimed(id, &error),
@@ -353,6 +364,11 @@ impl Worker {
             if !may_have_been_applied(&error) && !uncertain {
                 return Err(error);
             }
+            if is_refusal(&error) {
+                // An earlier attempt may have been heard all the same; if nobody tells, there is nobody to ask again.
+                let row = self.cx.backend.claimed_at(id, at, columns).await.ok().flatten();
+                return row.map(|row| Some(Claim { row, at })).ok_or(error);
+            }
             uncertain = true;
             let wait = backoff.ceiling_step().max(error.retry_after().unwrap_or_default());
             tokio::select! {
@@ -395,6 +411,16 @@ fn may_have_been_applied(error: &BackendError) -> bool {
         BackendError::Http(_) | BackendError::Unexpected { .. } => true,
         BackendError::Status { status, .. } => (*status >= 500 && !was_undone(error)) || matches!(*status, 408 | 429),
         BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => false,
+    }
+}
+
+/// Whether an answer came that time alone does not change.
+const fn is_refusal(error: &BackendError) -> bool {
+    match error {
+        BackendError::Status { .. } | BackendError::SessionLost(_) | BackendError::NotRefreshed { .. } => {
+            !error.is_transient()
+        }
+        BackendError::Http(_) | BackendError::Unexpected { .. } => false,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::{self, Sessions};
 use crate::job::handler::{Context, Identity, SUBAGENTS_PLACE, model_run};
 use crate::job::recovery;
-use crate::job::report::{self, Reporter};
+use crate::job::report::{self, Outbox, Reporter};
 use crate::job::validation::Validator;
 use crate::job::worker::Worker;
 use crate::process::descriptors::jobs_at_once;
@@ -156,10 +156,10 @@ impl Gateway {
     pub async fn run(mut self, settings: &Settings, signals: &mut Signals) -> WorkEnd {
         let jobs = self.context.backend.clone();
         let (reports, mail) = mpsc::channel(report::MAILBOX);
-        let (unreported, unreported_seen) = watch::channel(0);
-        let reporter = Reporter::new(jobs, self.context.runs.clone(), self.journal.clone(), unreported);
+        let (outbox, outbox_seen) = watch::channel(Outbox::default());
+        let reporter = Reporter::new(jobs, self.context.runs.clone(), self.journal.clone(), outbox);
         self.tasks.spawn(Task::Reporter, reporter.run(mail));
-        if let Err(error) = recovery::from_journal(&self.journal, &self.context.audit, &reports).await {
+        if let Err(error) = recovery::from_journal(&self.journal, &self.context, &reports).await {
             return WorkEnd::Fault(error.to_string());
         }
         let sessions = self.context.sessions.clone();
@@ -171,7 +171,7 @@ impl Gateway {
         let lines = Lines {
             notes: notes_seen,
             ingress: report_seen,
-            unreported: unreported_seen,
+            outbox: outbox_seen,
             asked: asked_seen,
             orders,
             reports,

@@ -13,7 +13,7 @@ use crate::backend::auth::AuthState;
 use crate::domain::awake::Awake;
 use crate::domain::clock::{self, wire_time};
 use crate::job::handler::{InstallSwitch, StopReason};
-use crate::job::report::Mail;
+use crate::job::report::{Mail, Outbox};
 use crate::process::containment;
 use crate::runtime::heartbeat::Beat;
 use crate::runtime::ingress::{Order, Report};
@@ -88,7 +88,7 @@ pub struct Lines {
     /// What the ingress knows.
     pub ingress: watch::Receiver<Report>,
     /// Results not yet confirmed.
-    pub unreported: watch::Receiver<usize>,
+    pub outbox: watch::Receiver<Outbox>,
     /// Questions of the command line.
     pub asked: mpsc::Receiver<Asked>,
     /// Orders for the ingress.
@@ -160,7 +160,7 @@ impl Supervisor {
             tokio::select! {
                 Some(note) = self.lines.notes.recv() => self.note(note).await,
                 Ok(()) = self.lines.ingress.changed() => {}
-                Ok(()) = self.lines.unreported.changed() => {}
+                Ok(()) = self.lines.outbox.changed() => {}
                 Some(asked) = self.lines.asked.recv() => self.answer(asked),
                 name = signals.next() => self.wish(Wish::Signal(name)),
                 fault = tasks.fault() => {
@@ -192,7 +192,7 @@ impl Supervisor {
     /// Brings facts, phase and status up to date, and tells whom it concerns.
     async fn look(&mut self) {
         let report = self.lines.ingress.borrow_and_update().clone();
-        let unreported = *self.lines.unreported.borrow_and_update();
+        let unreported = self.lines.outbox.borrow_and_update().unreported;
         let before = self.facts.phase;
         self.shutdown.tick(
             self.now(),
@@ -385,6 +385,7 @@ impl Supervisor {
 
     fn status(&self) -> DaemonStatus {
         let report = self.lines.ingress.borrow();
+        let outbox = self.lines.outbox.borrow();
         let said = assess(&self.facts);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         DaemonStatus {
@@ -403,7 +404,8 @@ impl Supervisor {
             last_reconcile_at: report.reconciled.map(|(_, at)| wire_time(at)),
             running_jobs: count(report.running),
             queued_jobs: count(report.waiting),
-            unreported_results: count(*self.lines.unreported.borrow()),
+            unreported_results: count(outbox.unreported),
+            set_aside: outbox.set_aside.clone(),
             malformed_rows: report.malformed,
             containment: Some(containment::current()),
         }

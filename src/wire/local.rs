@@ -91,6 +91,27 @@ impl Containment {
     }
 }
 
+/// Results that are not sent any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// How many.
+    pub results: u64,
+    /// Why the latest of them is not.
+    pub reason: String,
+}
+
+impl SetAside {
+    /// What a person can do.
+    pub const NEXT: &'static str = "gateway logs names the jobs: submit again what still matters. The results stay in \
+                                    journal.sqlite for a month";
+
+    /// In one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{} (the latest: {})", self.results, self.reason)
+    }
+}
+
 /// A running daemon's own account of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaemonStatus {
@@ -126,6 +147,9 @@ pub struct DaemonStatus {
     pub queued_jobs: u32,
     /// Results not yet confirmed by the control plane.
     pub unreported_results: u32,
+    /// Results that are not sent any more, if there are any; older daemons do not say.
+    #[serde(default)]
+    pub set_aside: Option<SetAside>,
     /// Rows and frames that could not be decoded, since the start.
     pub malformed_rows: u64,
     /// What holds its jobs together; older daemons do not say.

@@ -7,7 +7,7 @@ use gateway::domain::clock;
 use gateway::domain::ids::{GatewayId, JobId, TeamId};
 use gateway::domain::job::{Ingress, JobOutcome, JobResult, RawField, Timeline};
 use gateway::state::fs::OwnerDir;
-use gateway::state::journal::{ClaimedEntry, Counts, Journal, JournalError, ProcessIdentityRecord};
+use gateway::state::journal::{ClaimedEntry, Counts, Journal, JournalError, Known, ProcessIdentityRecord};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -97,7 +97,11 @@ pub(crate) async fn names(journal: &Journal) -> (Vec<String>, Vec<String>) {
             .into_iter()
             .map(|found| found.entry.job_id.to_string())
             .collect(),
-        found.unreported.into_iter().map(|id| id.to_string()).collect(),
+        found
+            .unreported
+            .into_iter()
+            .map(|entry| entry.job_id.to_string())
+            .collect(),
     )
 }
 
@@ -111,6 +115,7 @@ async fn a_job_passes_through_every_state_and_a_restart_between_each() {
     let running = Running::open(&dir).await;
     assert_eq!(names(&running.journal).await, (vec![], vec![]));
     running.journal.claimed(&entry).await.unwrap();
+    assert_eq!(running.journal.outcome(&id).await.unwrap(), Known::Open);
     running.journal.started(&id, identity).await.unwrap();
     running.close().await;
 
@@ -127,13 +132,14 @@ async fn a_job_passes_through_every_state_and_a_restart_between_each() {
 
     let running = Running::open(&dir).await;
     assert_eq!(names(&running.journal).await, (vec![], vec!["job-1".to_owned()]));
-    assert_eq!(running.journal.outcome(&id).await.unwrap(), Some((ended, steps)));
+    assert_eq!(running.journal.outcome(&id).await.unwrap().end(), Some((ended, steps)));
     running.journal.reported(&id).await.unwrap();
     running.close().await;
 
     let running = Running::open(&dir).await;
     assert_eq!(names(&running.journal).await, (vec![], vec![]));
-    assert_eq!(running.journal.outcome(&id).await.unwrap(), None);
+    assert_eq!(running.journal.outcome(&id).await.unwrap(), Known::Reported);
+    assert_eq!(running.journal.outcome(&job(2)).await.unwrap(), Known::Nothing);
     let counts = running.journal.counts().await.unwrap();
     assert_eq!(
         counts,
@@ -188,9 +194,9 @@ async fn what_a_job_said_is_there_when_it_is_cut_off_and_only_then() {
     let mut ended = JobOutcome::failed("cut off", []);
     ended.result_mut().raw.extend(raw);
     running.journal.cut_off(&job(2), &ended, &timeline()).await.unwrap();
-    let (kept, _) = running.journal.outcome(&job(1)).await.unwrap().unwrap();
+    let (kept, _) = running.journal.outcome(&job(1)).await.unwrap().end().unwrap();
     assert_eq!(kept, whole);
-    let (kept, _) = running.journal.outcome(&job(2)).await.unwrap().unwrap();
+    let (kept, _) = running.journal.outcome(&job(2)).await.unwrap().end().unwrap();
     let said = kept.result().raw.iter().map(|raw| raw.bytes.as_slice());
     assert_eq!(said.collect::<Vec<_>>(), [b"first and second".as_slice(), b"aside"]);
     running.close().await;
@@ -215,11 +221,11 @@ async fn every_ending_and_every_byte_comes_back() {
         let id = job(name);
         running.journal.claimed(&claim(&id)).await.unwrap();
         running.journal.finished(&id, &ending, &timeline()).await.unwrap();
-        let (found, _) = running.journal.outcome(&id).await.unwrap().unwrap();
+        let (found, _) = running.journal.outcome(&id).await.unwrap().end().unwrap();
         assert_eq!(found, ending);
         // Storing it again replaces it.
         running.journal.finished(&id, &ending, &timeline()).await.unwrap();
-        assert_eq!(running.journal.outcome(&id).await.unwrap().unwrap().0, ending);
+        assert_eq!(running.journal.outcome(&id).await.unwrap().end().unwrap().0, ending);
     }
     for name in 0..4 {
         running.journal.reported(&job(name)).await.unwrap();
@@ -241,8 +247,9 @@ async fn a_refused_result_is_kept_and_no_longer_tried() {
         .unwrap();
     running.journal.set_aside(&id, "403").await.unwrap();
     assert_eq!(names(&running.journal).await, (vec![], vec![]));
-    assert_eq!(running.journal.counts().await.unwrap().set_aside, 1);
-    assert!(running.journal.outcome(&id).await.unwrap().is_some());
+    let counts = running.journal.counts().await.unwrap();
+    assert_eq!((counts.set_aside, counts.latest_reason.as_deref()), (1, Some("403")));
+    assert!(running.journal.outcome(&id).await.unwrap().end().is_some());
     running.close().await;
 }
 
@@ -388,7 +395,7 @@ async fn old_confirmed_entries_go_and_the_file_shrinks() {
         ..Counts::default()
     };
     assert_eq!(counts, expected);
-    let (kept, _) = running.journal.outcome(&job(3)).await.unwrap().unwrap();
+    let (kept, _) = running.journal.outcome(&job(3)).await.unwrap().end().unwrap();
     assert_eq!(kept, outcome(noise(1_000_000)));
     running.close().await;
 }

@@ -111,8 +111,8 @@ async fn found(journal: &Journal, model: &Model) -> Model {
         let doubled = found.insert(number(open.entry.job_id.as_str()), State::Claimed { started });
         assert_eq!(doubled, None);
     }
-    for id in recovered.unreported {
-        let (end, _) = journal.outcome(&id).await.unwrap().unwrap();
+    for id in recovered.unreported.into_iter().map(|entry| entry.job_id) {
+        let (end, _) = journal.outcome(&id).await.unwrap().end().unwrap();
         assert_eq!(found.insert(number(id.as_str()), State::Finished(end)), None);
     }
     let closed = |state: &&State| matches!(state, State::Reported | State::SetAside);

@@ -79,6 +79,7 @@ mod provider_health;
 mod provider_validation;
 mod providers;
 mod realtime_server;
+mod reporter;
 mod rest;
 mod runs_server;
 mod session;

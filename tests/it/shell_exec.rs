@@ -46,7 +46,7 @@ pub(crate) fn context(host_enabled: bool) -> Context {
     context_with(&client, host_enabled)
 }
 
-/// The same with this backend.
+/// The same with somebody who answers.
 pub(crate) fn context_with(client: &Client, host_enabled: bool) -> Context {
     let home = tempfile::tempdir().unwrap();
     handler::context(Parts {

@@ -13,7 +13,7 @@ const MAX_SENDING: usize = 16;
 const MAX_SENDING_AWAY: usize = 1;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// How often a result that is refused in every form is tried again: eight minutes.
+/// How often a result that is refused in every form, or has no row, is tried again: eight minutes.
 const MAX_ROUNDS: u32 = 20;
 
 #[derive(Debug)]
@@ -26,6 +26,8 @@ struct Entry {
     cut: Cut,
     /// How often even the reason alone was refused.
     rounds: u32,
+    /// How often nothing came of it although nothing failed.
+    in_vain: u32,
     sending: bool,
 }
 
@@ -54,6 +56,7 @@ impl Schedule {
             backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
             cut: Cut::Whole,
             rounds: 0,
+            in_vain: 0,
             sending: false,
         };
         self.entries.insert(place, entry);
@@ -88,6 +91,16 @@ impl Schedule {
         let wait = step / 2 + (step / 2).mul_f64(random.clamp(0.0, 1.0));
         entry.not_before = now + retry_after.unwrap_or_default();
         entry.due = (now + wait).max(entry.not_before);
+    }
+
+    /// Nothing came of it although nothing failed: later again. `false` when that was of no use for minutes.
+    pub fn in_vain(&mut self, id: &JobId, now: Duration, random: f64) -> bool {
+        self.failed(id, now, None, random);
+        let entry = self.places.get(id).and_then(|place| self.entries.get_mut(place));
+        entry.is_some_and(|entry| {
+            entry.in_vain += 1;
+            entry.in_vain <= MAX_ROUNDS
+        })
     }
 
     /// It was refused as it is: shorter at once. When there is nothing shorter it was not for its length: whole again
@@ -227,6 +240,19 @@ mod tests {
         );
         assert!(now > at(400_000) && now < at(900_000), "{now:?}");
         assert!(schedule.is_empty() && schedule.sending == 0);
+    }
+
+    #[test]
+    fn a_result_without_a_row_is_given_up_after_minutes() {
+        let mut schedule = Schedule::default();
+        schedule.add(id("a"), at(0));
+        let (mut now, mut attempts) = (at(0), 1);
+        while schedule.take_due(now, false).is_some() && schedule.in_vain(&id("a"), now, 1.0) {
+            now = schedule.wake_at(false).unwrap();
+            attempts += 1;
+        }
+        assert_eq!(attempts, 21);
+        assert!(now > at(400_000) && now < at(600_000), "{now:?}");
     }
 
     proptest! {

@@ -136,16 +136,17 @@ impl Ingress {
         if passed_over || !self.has_room_aside() {
             return;
         }
+        let Some(life) = self.running.begin(&id) else {
+            return;
+        };
         self.avoided.for_good(id.clone());
         self.rejected += 1;
         warn!(job = %id, reason, "Rejected malformed gateway job");
         let (worker, row) = (self.worker.clone(), id.clone());
         let timeline = Timeline::received(way, clock::now());
-        self.start(
-            id,
-            Place::Aside,
-            async move { worker.reject(&row, reason, timeline).await },
-        );
+        self.start(id, Place::Aside, async move {
+            worker.reject(&row, reason, timeline, &life).await
+        });
     }
 
     /// The row was ended by somebody else: whatever we have of it has to go.

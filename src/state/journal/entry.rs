@@ -47,17 +47,41 @@ pub struct Interrupted {
     pub process: Option<ProcessIdentityRecord>,
 }
 
+/// What the journal knows of a job's end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    /// There is no entry.
+    Nothing,
+    /// Claimed, not ended.
+    Open,
+    /// Ended; the result is here, also one that was set aside.
+    Ended(Box<(JobOutcome, Timeline)>),
+    /// Ended, and the backend has the result.
+    Reported,
+}
+
+impl Known {
+    /// The end and its steps, as long as they are kept.
+    #[must_use]
+    pub fn end(self) -> Option<(JobOutcome, Timeline)> {
+        match self {
+            Self::Ended(end) => Some(*end),
+            Self::Nothing | Self::Open | Self::Reported => None,
+        }
+    }
+}
+
 /// What an earlier run left, oldest claim first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovered {
     /// Claimed, never ended.
     pub interrupted: Vec<Interrupted>,
     /// Ended, never confirmed.
-    pub unreported: Vec<JobId>,
+    pub unreported: Vec<ClaimedEntry>,
 }
 
 /// How many entries are in which state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Claimed, not ended.
     pub running: u64,
@@ -65,8 +89,10 @@ pub struct Counts {
     pub unreported: u64,
     /// Confirmed, not yet pruned.
     pub reported: u64,
-    /// Refused by the backend for good.
+    /// Not to be sent any more, kept for a person.
     pub set_aside: u64,
+    /// Why the latest of these was set aside.
+    pub latest_reason: Option<String>,
     /// Commits of this run that waited for the disk.
     pub synced: u64,
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use entry::{ClaimedEntry, Counts, Interrupted, ProcessIdentityRecord, Recovered};
+pub use entry::{ClaimedEntry, Counts, Interrupted, Known, ProcessIdentityRecord, Recovered};
 pub use writer::JournalWriter;
 
 use crate::domain::clock;
@@ -86,6 +86,22 @@ impl JournalError {
     pub const fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))
     }
+
+    /// Whether what is stored cannot be read, however often it is tried.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Malformed(_) => true,
+            Self::Storage(error) => open::is_corrupt(error),
+            Self::File(_)
+            | Self::Busy { .. }
+            | Self::Newer { .. }
+            | Self::Full(_)
+            | Self::Incomplete { .. }
+            | Self::Unknown(_)
+            | Self::Closed => false,
+        }
+    }
 }
 
 /// An opened journal.
@@ -105,10 +121,7 @@ enum Op {
     /// Part of a transaction; answered after the commit.
     Write(Write, Option<oneshot::Sender<Result<(), JournalError>>>),
     Recover(oneshot::Sender<Result<Recovered, JournalError>>),
-    Outcome(
-        JobId,
-        oneshot::Sender<Result<Option<(JobOutcome, Timeline)>, JournalError>>,
-    ),
+    Outcome(JobId, oneshot::Sender<Result<Known, JournalError>>),
     Counts(oneshot::Sender<Result<Counts, JournalError>>),
 }
 
@@ -265,7 +278,16 @@ impl Journal {
         self.send(Op::Write(write, None)).await
     }
 
-    /// The backend refused the result for good; it is kept for a person.
+    /// The same, and tells whether it was written.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn reported_now(&self, job: &JobId) -> Result<(), JournalError> {
+        self.write(Write::Reported(job.clone(), clock::now().as_millisecond()))
+            .await
+    }
+
+    /// The result is not sent any more; it is kept for a person.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -282,11 +304,11 @@ impl Journal {
         self.ask(Op::Recover).await
     }
 
-    /// A result that was not yet confirmed, whole. None once it was reported.
+    /// What is known of the job's end, with the whole of a result that was not yet confirmed.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn outcome(&self, job: &JobId) -> Result<Option<(JobOutcome, Timeline)>, JournalError> {
+    pub async fn outcome(&self, job: &JobId) -> Result<Known, JournalError> {
         self.ask(|answer| Op::Outcome(job.clone(), answer)).await
     }
 

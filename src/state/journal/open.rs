@@ -85,15 +85,15 @@ async fn prepare(connection: &mut SqliteConnection, path: &Path) -> Result<(), J
     }
     let application: i64 = scalar(connection, "PRAGMA application_id").await.map_err(told)?;
     let size = std::fs::symlink_metadata(path).map_or(0, |found| found.len());
-    if application != schema::APPLICATION_ID || (size <= schema::CHECKED_BYTES && !is_sound(connection).await) {
+    let [whole, entries] = schema::CHECKS;
+    let check = if size <= schema::CHECKED_BYTES { whole } else { entries };
+    if application != schema::APPLICATION_ID || !is_sound(connection, check).await {
         return Err(JournalError::Storage(sqlx::Error::Protocol(DAMAGED.to_owned())));
     }
+    // What every start reads is read here, where damage can still be answered.
     for query in [schema::OPEN_ENTRIES, schema::OUTPUT] {
-        sqlx::query(query)
-            .bind("")
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(told)?;
+        let read = sqlx::query(query).bind("").fetch_all(&mut *connection).await;
+        read.map(drop).map_err(told)?;
     }
     Ok(())
 }
@@ -114,8 +114,8 @@ async fn create(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     transaction.commit().await
 }
 
-async fn is_sound(connection: &mut SqliteConnection) -> bool {
-    let verdict: Result<String, _> = scalar(connection, "PRAGMA quick_check(1)").await;
+async fn is_sound(connection: &mut SqliteConnection, check: &'static str) -> bool {
+    let verdict: Result<String, _> = scalar(connection, check).await;
     verdict.is_ok_and(|text| text == "ok")
 }
 
@@ -153,10 +153,15 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i64> {
     Some(code.parse::<i64>().ok()? & 0xff)
 }
 
+/// Corrupt, or not a database.
+pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(11 | 26))
+}
+
 /// Corrupt, not a database, or not the tables we wrote: a version-1 file without them is damaged.
 fn is_damage(error: &sqlx::Error) -> bool {
     if let sqlx::Error::Protocol(text) = error {
         return text == DAMAGED;
     }
-    matches!(primary_code(error), Some(1 | 11 | 26))
+    is_corrupt(error) || primary_code(error) == Some(1)
 }

@@ -6,9 +6,10 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::entry::StoredOutcome;
 use super::writer::classify;
-use super::{ClaimedEntry, Counts, Interrupted, JournalError, ProcessIdentityRecord, Recovered, schema};
+use super::{ClaimedEntry, Counts, Interrupted, JournalError, Known, ProcessIdentityRecord, Recovered, schema};
+use crate::domain::clock;
 use crate::domain::ids::{GatewayId, JobId, TeamId};
-use crate::domain::job::{JobOutcome, RawField, Timeline};
+use crate::domain::job::{Ingress, RawField, Timeline};
 
 pub(super) async fn recover(connection: &mut SqliteConnection) -> Result<Recovered, JournalError> {
     let rows = sqlx::query(schema::OPEN_ENTRIES)
@@ -26,7 +27,7 @@ pub(super) async fn recover(connection: &mut SqliteConnection) -> Result<Recover
             }
         };
         if finished {
-            found.unreported.push(interrupted.entry.job_id);
+            found.unreported.push(interrupted.entry);
         } else {
             found.interrupted.push(interrupted);
         }
@@ -51,7 +52,9 @@ fn entry(row: &SqliteRow) -> Result<(Interrupted, bool), JournalError> {
         team_id: TeamId::new(text("team_id")?).map_err(malformed)?,
         gateway_id: GatewayId::new(text("gateway_id")?).map_err(malformed)?,
         job_type: text("job_type")?,
-        timeline: serde_json::from_str(&text("timeline")?)?,
+        // Without its steps a job can still be ended.
+        timeline: serde_json::from_str(&text("timeline")?)
+            .unwrap_or_else(|_malformed| Timeline::received(Ingress::Poll, clock::now())),
         requested_via: row.try_get("requested_via").map_err(classify)?,
     };
     Ok((Interrupted { entry, process }, number("finished_at")?.is_some()))
@@ -70,21 +73,22 @@ fn malformed(error: impl std::fmt::Display) -> JournalError {
     JournalError::Malformed(serde::de::Error::custom(error))
 }
 
-pub(super) async fn outcome(
-    connection: &mut SqliteConnection,
-    job: &JobId,
-) -> Result<Option<(JobOutcome, Timeline)>, JournalError> {
-    let row: Option<(String, String)> = sqlx::query_as(schema::OUTCOME)
+pub(super) async fn outcome(connection: &mut SqliteConnection, job: &JobId) -> Result<Known, JournalError> {
+    let row: Option<(Option<String>, String, Option<i64>)> = sqlx::query_as(schema::OUTCOME)
         .bind(job.as_str())
         .fetch_optional(&mut *connection)
         .await
         .map_err(classify)?;
-    let Some((outcome, timeline)) = row else {
-        return Ok(None);
+    let (outcome, timeline) = match row {
+        None => return Ok(Known::Nothing),
+        Some((_, _, Some(_reported_at))) => return Ok(Known::Reported),
+        Some((None, _, None)) => return Ok(Known::Open),
+        Some((Some(outcome), timeline, None)) => (outcome, timeline),
     };
     let outcome: StoredOutcome = serde_json::from_str(&outcome)?;
     let raw = output(connection, job, &outcome.raw_keys).await?;
-    Ok(Some((outcome.into_outcome(raw), serde_json::from_str(&timeline)?)))
+    let end = (outcome.into_outcome(raw), serde_json::from_str(&timeline)?);
+    Ok(Known::Ended(Box::new(end)))
 }
 
 async fn output(
@@ -113,15 +117,17 @@ async fn output(
 }
 
 pub(super) async fn counts(connection: &mut SqliteConnection, synced: u64) -> Result<Counts, JournalError> {
-    let (running, unreported, reported, set_aside): (i64, i64, i64, i64) = sqlx::query_as(schema::COUNTS)
+    let row: (i64, i64, i64, i64, Option<String>) = sqlx::query_as(schema::COUNTS)
         .fetch_one(connection)
         .await
         .map_err(classify)?;
+    let (running, unreported, reported, set_aside, latest_reason) = row;
     Ok(Counts {
         running: running.unsigned_abs(),
         unreported: unreported.unsigned_abs(),
         reported: reported.unsigned_abs(),
         set_aside: set_aside.unsigned_abs(),
+        latest_reason,
         synced,
     })
 }

@@ -6,8 +6,10 @@ pub(super) const VERSION: i64 = 1;
 pub(super) const APPLICATION_ID: i64 = 0x4757_4A4C;
 /// Pages of 4 KiB: the file never grows beyond 2 GiB.
 pub(super) const MAX_PAGES: u32 = 512 * 1024;
-/// Above this size the file is not read through before use.
+/// Above this size not all of the file is read through before use.
 pub(super) const CHECKED_BYTES: u64 = 64 << 20;
+/// Reads through the file, and through what a start needs of it: the raw output is the bulk.
+pub(super) const CHECKS: [&str; 2] = ["PRAGMA quick_check(1)", "PRAGMA quick_check(entries)"];
 
 pub(super) const CREATE: &str = "
 CREATE TABLE entries (
@@ -65,13 +67,15 @@ pub(super) const ASIDE: &str = "UPDATE entries SET aside_at = ?, aside_reason = 
 pub(super) const OPEN_ENTRIES: &str = "
 SELECT job_id, team_id, gateway_id, job_type, requested_via, timeline, pid, start_ticks, pgid, started_at, finished_at
 FROM entries WHERE reported_at IS NULL AND aside_at IS NULL ORDER BY id";
-pub(super) const OUTCOME: &str = "SELECT outcome, timeline FROM entries WHERE job_id = ? AND outcome IS NOT NULL";
+pub(super) const OUTCOME: &str = "SELECT outcome, timeline, reported_at FROM entries WHERE job_id = ?";
 pub(super) const OUTPUT: &str = "SELECT field, bytes FROM output WHERE job_id = ? ORDER BY field, seq";
 pub(super) const COUNTS: &str = "
 SELECT count(*) FILTER (WHERE finished_at IS NULL AND reported_at IS NULL AND aside_at IS NULL),
        count(*) FILTER (WHERE finished_at IS NOT NULL AND reported_at IS NULL AND aside_at IS NULL),
        count(*) FILTER (WHERE reported_at IS NOT NULL),
-       count(*) FILTER (WHERE aside_at IS NOT NULL AND reported_at IS NULL)
+       count(*) FILTER (WHERE aside_at IS NOT NULL AND reported_at IS NULL),
+       (SELECT aside_reason FROM entries WHERE aside_at IS NOT NULL AND reported_at IS NULL
+        ORDER BY aside_at DESC, id DESC LIMIT 1)
 FROM entries";
 
 /// Confirmed entries are kept for a week, at most ten thousand; refused ones for a month, at most a hundred.

@@ -331,11 +331,14 @@ async fn prune(connection: &mut SqliteConnection) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// Names the one failure callers act upon: no room.
+/// Names the failures callers act upon: no room, and what cannot be decoded.
 pub(super) fn classify(error: sqlx::Error) -> JournalError {
     const FULL: i64 = 13;
     if open::primary_code(&error) == Some(FULL) {
         return JournalError::Full(error);
+    }
+    if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+        return JournalError::Malformed(serde::de::Error::custom(error));
     }
     JournalError::Storage(error)
 }

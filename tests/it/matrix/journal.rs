@@ -45,7 +45,7 @@ async fn x4_a_log_cut_at_any_byte_loses_its_tail_only() {
         let expected: Vec<_> = (0..found.len()).map(|name| format!("job-{name}")).collect();
         assert_eq!(found, expected, "cut at {at}");
         for (name, _) in unreported.iter().enumerate() {
-            let (found, _) = running.journal.outcome(&job(name)).await.unwrap().unwrap();
+            let (found, _) = running.journal.outcome(&job(name)).await.unwrap().end().unwrap();
             assert_eq!(found, outcome(noise(2_000)), "cut at {at}");
         }
         running.journal.claimed(&claim(&job("new"))).await.unwrap();
@@ -89,6 +89,32 @@ async fn x5_a_damaged_journal_is_set_aside_and_a_fresh_one_works() {
         assert_eq!(running.set_aside, None);
         running.close().await;
     }
+}
+
+/// Too large to be read through at a start, damaged where only the last of its open entries lie.
+#[tokio::test]
+async fn x5_a_large_journal_that_opens_but_cannot_be_used_is_set_aside_too() {
+    let (_home, paths) = home();
+    let dir = OwnerDir::open_or_create(&paths.dir).unwrap();
+    let running = Running::open(&dir).await;
+    for name in 0..200 {
+        running.journal.claimed(&claim(&job(name))).await.unwrap();
+    }
+    running.close().await;
+    let mut bytes = fs::read(paths.journal()).unwrap();
+    let page = bytes.chunks_mut(4096).rev().find(|page| {
+        let holds = |text: &str| memchr::memmem::find(page, text.as_bytes()).is_some();
+        holds("job-199") && holds("shell_exec")
+    });
+    page.unwrap().fill(0xA5);
+    put(&paths.journal(), &bytes);
+    // The rest of it is a hole.
+    let file = fs::File::options().write(true).open(paths.journal()).unwrap();
+    file.set_len(65 << 20).unwrap();
+    let running = Running::open(&dir).await;
+    assert!(running.set_aside.is_some());
+    assert_eq!(names(&running.journal).await, (vec![], vec![]));
+    running.close().await;
 }
 
 #[tokio::test]
@@ -155,8 +181,8 @@ async fn x7_a_journal_of_the_first_format_is_read() {
     assert_eq!(found.interrupted.len(), 1);
     assert_eq!(found.interrupted[0].entry.job_id, job(1));
     assert_eq!(found.interrupted[0].process.unwrap().start_ticks, 77);
-    assert_eq!(found.unreported, [job(2)]);
-    let (result, _) = running.journal.outcome(&job(2)).await.unwrap().unwrap();
+    assert_eq!(found.unreported[0].job_id, job(2));
+    let (result, _) = running.journal.outcome(&job(2)).await.unwrap().end().unwrap();
     assert_eq!(result, outcome(noise(40)));
     let counts = running.journal.counts().await.unwrap();
     assert_eq!((counts.reported, counts.set_aside), (1, 1));

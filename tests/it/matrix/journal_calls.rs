@@ -41,7 +41,7 @@ async fn goes_wrong(blow: Blow, nth: u32) -> bool {
             unreported.contains(&id.to_string()),
             "{blow:?} at {nth}: the end of {id} is lost"
         );
-        let (found, _) = running.journal.outcome(&id).await.unwrap().unwrap();
+        let (found, _) = running.journal.outcome(&id).await.unwrap().end().unwrap();
         assert_eq!(found, expected(), "{blow:?} at {nth}");
     }
     let count = all.len();

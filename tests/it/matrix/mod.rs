@@ -22,6 +22,7 @@ mod journal_calls;
 mod journal_host;
 #[cfg(target_os = "linux")]
 mod kill_loop;
+mod leftovers;
 mod login;
 #[cfg(target_os = "linux")]
 mod names;

@@ -61,7 +61,7 @@ fn supervisor() -> (Supervisor, mpsc::Sender<Asked>) {
     let lines = Lines {
         notes: mpsc::channel(1).1,
         ingress: watch::channel(Report::default()).1,
-        unreported: watch::channel(0).1,
+        outbox: watch::Sender::default().subscribe(),
         asked,
         orders: listened_to::<Order>(),
         reports: listened_to(),
