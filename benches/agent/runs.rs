@@ -14,8 +14,7 @@ use gateway::domain::run::RunEvent;
 use gateway::job::agent::retry::Retry;
 use gateway::job::agent::{Agents, CommandLine, Limits, Observer, Turn};
 use gateway::process::env::ChildEnv;
-use gateway::process::hold::{Registrar, Unregistered};
-use gateway::process::identity::ProcessIdentity;
+use gateway::process::hold::{Begun, Registrar, Unregistered};
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
 use gateway::provider::driver::Known;
@@ -172,7 +171,7 @@ async fn flood(stack: &mut Stack, operator: &mut Operator) -> Figure {
 struct Deaf;
 
 impl Registrar for Deaf {
-    fn register(&mut self, _: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+    fn register(&mut self, _: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
         Box::pin(ready(Ok(())))
     }
 }

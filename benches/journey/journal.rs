@@ -54,7 +54,10 @@ async fn one_job(journal: &Journal, number: usize) -> Duration {
     };
     let begun = Instant::now();
     journal.claimed(&entry).await.expect("a claim");
-    journal.started(&id, process).await.expect("a start");
+    journal
+        .started(&id, process, serde_json::json!({"method": "cgroup"}))
+        .await
+        .expect("a start");
     journal.finished(&id, &outcome, &timeline).await.expect("an end");
     journal.reported(&id).await.expect("a confirmation");
     begun.elapsed()

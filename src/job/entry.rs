@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::domain::clock;
@@ -11,8 +12,7 @@ use crate::domain::ids::JobId;
 use crate::domain::outgoing::Outgoing;
 use crate::domain::run::RunEvent;
 use crate::process::capture::Ends;
-use crate::process::hold::Unregistered;
-use crate::process::identity::ProcessIdentity;
+use crate::process::hold::{Begun, Unregistered};
 use crate::state::journal::{Journal, ProcessIdentityRecord};
 
 /// How often what was said is written down.
@@ -54,15 +54,17 @@ impl Entry {
     ///
     /// # Errors
     /// [`Unregistered`] when the journal takes no more.
-    pub async fn started(&self, process: ProcessIdentity) -> Result<(), Unregistered> {
+    pub async fn started(&self, begun: Begun) -> Result<(), Unregistered> {
         let Some(place) = &self.0 else { return Ok(()) };
+        let (process, held) = (begun.process, held(&begun));
         let record = ProcessIdentityRecord {
             pid: process.pid,
             start_ticks: process.start_ticks.unwrap_or_default(),
             pgid: process.pgid,
             at: clock::now(),
         };
-        place.journal.started(&place.job, record).await.map_err(|error| {
+        let written = place.journal.started(&place.job, record, held).await;
+        written.map_err(|error| {
             tracing::warn!(job = %place.job, %error, "Failed to note the job's process in the journal; it is not run");
             Unregistered("Gateway journal cannot be written".to_owned())
         })?;
@@ -70,6 +72,12 @@ impl Entry {
         place.started_at.get_or_init(|| record.at);
         Ok(())
     }
+}
+
+/// For the row of the job, should nobody else be left to tell.
+fn held(begun: &Begun) -> Value {
+    let cgroup = begun.cgroup.as_ref().map(|dir| dir.display().to_string());
+    json!({"method": begun.held_by.as_str(), "cgroup": cgroup})
 }
 
 /// What a job says while it runs, written down again and again: should this program die, that much is left.

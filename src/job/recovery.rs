@@ -3,6 +3,7 @@
 //! A job is never run again by us. What was finished is sent; what was not is stopped and failed as interrupted.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ use crate::domain::job::{Ingress, JobKind, JobOutcome, RawField, Timeline};
 use crate::job::handler::{Context, Identity};
 use crate::job::report::{Finished, Mail};
 use crate::job::worker::Worker;
+use crate::process::containment;
 use crate::process::identity::{GroupKill, ProcessIdentity, kill_group_if_same};
 use crate::process::mark;
 use crate::state::journal::{ClaimedEntry, Interrupted, Journal, JournalError, Known};
@@ -84,6 +86,7 @@ pub async fn from_journal(
     for job in recovered.interrupted {
         let entry = &job.entry;
         stop_leftover(&job);
+        end_cgroup(entry).await;
         cx.audit
             .interrupted(entry.job_id.as_str(), &entry.job_type, entry.requested_via.as_deref());
         if set_foreign_aside(journal, entry, &cx.identity).await? {
@@ -116,6 +119,14 @@ pub async fn from_journal(
         );
     }
     Ok(found)
+}
+
+/// The cgroup that it was started in, which need not be one of ours.
+async fn end_cgroup(entry: &ClaimedEntry) {
+    let held = entry.timeline.details.get("containment");
+    if let Some(dir) = held.and_then(|held| held.get("cgroup")?.as_str()) {
+        containment::end_of_earlier(Path::new(dir), entry.job_id.as_str()).await;
+    }
 }
 
 /// Whether the entry is of another pairing: its row is not ours, so nothing of it is sent.

@@ -12,8 +12,7 @@ use crate::domain::run::{FailureKind, RunEvent};
 use crate::job::agent::retry::Retry;
 use crate::job::agent::{Agents, CommandLine, How, Limits, Observer, Turn, environment};
 use crate::process::env::ChildEnv;
-use crate::process::hold::{Registrar, Unregistered};
-use crate::process::identity::ProcessIdentity;
+use crate::process::hold::{Begun, Registrar, Unregistered};
 use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
 use crate::provider::cause::Cause;
@@ -111,7 +110,7 @@ fn question() -> RunRequest {
 struct Unheard;
 
 impl Registrar for Unheard {
-    fn register(&mut self, _process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+    fn register(&mut self, _begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
         Box::pin(ready(Ok(())))
     }
 }

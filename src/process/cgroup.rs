@@ -54,6 +54,11 @@ impl Leaf {
         open(&self.0.join("cgroup.procs"))
     }
 
+    /// Its directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Whether the process has joined it.
     pub(super) fn has(&self, process: ProcessIdentity) -> bool {
         let joined = |pid| u32::try_from(pid) == Ok(process.pid);
@@ -73,7 +78,20 @@ impl Leaf {
 
 /// Ends whatever is in the cgroups of these jobs, and takes them away.
 pub(super) async fn end<'a>(jobs: impl IntoIterator<Item = &'a str>) -> Swept {
-    let mut left: Vec<PathBuf> = jobs.into_iter().filter_map(place).filter(|dir| dir.is_dir()).collect();
+    end_all(jobs.into_iter().filter_map(place).collect()).await
+}
+
+/// The same of one that an earlier daemon made, which may have been in another cgroup than we are.
+pub(super) async fn end_of_earlier(dir: &Path, job: &str) -> Swept {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    let is_its = is_plain(job) && name.and_then(|name| name.strip_prefix(PREFIX)) == Some(job);
+    // Only where it still is a cgroup, and its own.
+    let dirs = (is_its && dir.join("cgroup.kill").is_file()).then(|| dir.to_owned());
+    end_all(dirs.into_iter().collect()).await
+}
+
+async fn end_all(mut left: Vec<PathBuf>) -> Swept {
+    left.retain(|dir| dir.is_dir());
     let found = left.iter().flat_map(|dir| members(dir)).collect();
     let deadline = Instant::now() + KILL_DEADLINE;
     let mut pause = FIRST_LOOK;

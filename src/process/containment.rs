@@ -1,7 +1,10 @@
 //! What holds the processes of a job together: on this host, and for one job, in words for people.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
+use crate::process::mark::Swept;
 use crate::process::{cgroup, guardian};
 use crate::wire::local::Containment;
 
@@ -68,6 +71,19 @@ pub fn current() -> Containment {
         cgroup: tree.ok().map(|tree| tree.display().to_string()),
         reason: tree.err().map(str::to_owned),
         guardian: guardian::pid(),
+    }
+}
+
+/// Ends whatever is in the cgroup that an earlier daemon made for a job.
+pub async fn end_of_earlier(cgroup: &Path, job: &str) {
+    let swept = cgroup::end_of_earlier(cgroup, job).await;
+    if swept != Swept::default() {
+        tracing::info!(
+            job,
+            found = swept.found.len(),
+            survivors = swept.survivors.len(),
+            "Ended what a job had left running"
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use crate::process::containment::Method;
 use crate::process::env::ChildEnv;
 use crate::process::failure;
 use crate::process::guardian;
+use crate::process::hold::Begun;
 use crate::process::identity::ProcessIdentity;
 use crate::process::mark;
 
@@ -54,17 +55,21 @@ impl Fence {
     }
 
     /// The child is there, and has not begun; tells what holds it. It may have been refused by its cgroup.
-    pub(super) fn holds(&mut self, child: ProcessIdentity) -> Method {
+    pub(super) fn holds(&mut self, child: ProcessIdentity) -> Begun {
+        let begun = |held_by, cgroup| Begun {
+            process: child,
+            held_by,
+            cgroup,
+        };
         // Nothing has its mark.
         let Some(inside) = &mut self.0 else {
-            return Method::Group;
+            return begun(Method::Group, None);
         };
         inside.is_used = true;
         guardian::watch(&inside.job, Some(child));
-        if inside.leaf.as_ref().is_some_and(|leaf| leaf.has(child)) {
-            Method::Cgroup
-        } else {
-            Method::WITHOUT_CGROUP
+        match inside.leaf.as_ref().filter(|leaf| leaf.has(child)) {
+            Some(leaf) => begun(Method::Cgroup, Some(leaf.path().to_owned())),
+            None => begun(Method::WITHOUT_CGROUP, None),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, pipe};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -13,6 +14,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
+use crate::process::containment::Method;
 use crate::process::identity::ProcessIdentity;
 use crate::process::running::Running;
 use crate::process::sys::hold::{GO, Hold, STAY};
@@ -24,7 +26,18 @@ pub trait Registrar: Send {
     ///
     /// # Errors
     /// [`Unregistered`]; the process does not begin then.
-    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>>;
+    fn register(&mut self, begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>>;
+}
+
+/// A process of a job that is about to begin, and what holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Which process it is.
+    pub process: ProcessIdentity,
+    /// What holds it and all that it will start.
+    pub held_by: Method,
+    /// The directory of its cgroup, where it is in one of its own.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// A process could not be written down; the text says why.

@@ -105,8 +105,9 @@ pub async fn spawn_interactive(
     let (image, streams) = prepared().map_err(explain)?;
     let fork = Fork::of(image).await.map_err(explain)?;
     let identity = fork.identity();
-    let held_by = fence.holds(identity);
-    registrar.register(identity).await?;
+    let begun = fence.holds(identity);
+    let held_by = begun.held_by;
+    registrar.register(begun).await?;
     let child = fork.exec().await.map_err(explain)?;
     let interactive = Interactive {
         group: Group::of(identity),

@@ -65,7 +65,7 @@ pub fn spawn(spec: Spec) -> Result<Child, SpawnError> {
     let (image, pipes, mut fence) = prepare(&spec)?;
     let child = Running::launch(&image).map_err(|error| failure::explain(&spec, error))?;
     let identity = ProcessIdentity::of_leader(child.pid());
-    let held_by = fence.holds(identity);
+    let held_by = fence.holds(identity).held_by;
     Ok(Child::of((child, identity), pipes, (fence, held_by), spec))
 }
 
@@ -78,8 +78,9 @@ pub async fn spawn_registered(spec: Spec, registrar: &mut dyn Registrar) -> Resu
     let explain = |error| failure::explain(&spec, error);
     let fork = Fork::of(image).await.map_err(explain)?;
     let identity = fork.identity();
-    let held_by = fence.holds(identity);
-    registrar.register(identity).await?;
+    let begun = fence.holds(identity);
+    let held_by = begun.held_by;
+    registrar.register(begun).await?;
     let child = fork.exec().await.map_err(explain)?;
     Ok(Child::of((child, identity), pipes, (fence, held_by), spec))
 }

@@ -180,6 +180,20 @@ async fn work_that_is_left_goes_on_and_can_still_be_found() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_daemon_held_is_ended_where_it_is() {
+    let job = Job::new();
+    assert!(end(job.spec(HIDDEN), &CancellationToken::new()).await.is_success());
+    let (pid, Some(leaf)) = (job.hidden().await, job.leaf()) else {
+        return job.sweep().await;
+    };
+    containment::end_of_earlier(&leaf, "another").await;
+    containment::end_of_earlier(job.dir.path(), &job.id).await;
+    assert!(alive(pid, None) && job.dir.path().exists());
+    containment::end_of_earlier(&leaf, &job.id).await;
+    gone_if_held(pid, &job);
+}
+
+#[tokio::test]
 async fn the_dead_survive_no_sweep() {
     let job = Job::new();
     // Nobody takes its status before it is awaited.

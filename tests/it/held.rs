@@ -7,7 +7,7 @@ use std::process::id;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use gateway::process::env::ChildEnv;
-use gateway::process::hold::{Registrar, Unregistered};
+use gateway::process::hold::{Begun, Registrar, Unregistered};
 use gateway::process::identity::{ProcessIdentity, alive};
 use gateway::process::interactive::{Link, Size, spawn_interactive};
 use gateway::process::spawn::{Child, NotSpawned, spawn, spawn_registered};
@@ -70,7 +70,8 @@ impl<'a> Witness<'a> {
 }
 
 impl Registrar for Witness<'_> {
-    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
+    fn register(&mut self, begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
+        let process = begun.process;
         assert!(alive(process.pid, process.start_ticks) && process.pid != id());
         assert!(!self.job.has_begun());
         self.seen = Some(process);
@@ -183,8 +184,8 @@ async fn many_are_held_at_once_and_each_goes_its_own_way() {
 async fn a_held_process_that_is_killed_is_an_end_like_any_other() {
     struct Killer;
     impl Registrar for Killer {
-        fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
-            kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL).unwrap();
+        fn register(&mut self, begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
+            kill(Pid::from_raw(begun.process.pid.cast_signed()), Signal::SIGKILL).unwrap();
             ready(Ok(())).boxed()
         }
     }

@@ -116,13 +116,20 @@ async fn a_job_passes_through_every_state_and_a_restart_between_each() {
     assert_eq!(names(&running.journal).await, (vec![], vec![]));
     running.journal.claimed(&entry).await.unwrap();
     assert_eq!(running.journal.outcome(&id).await.unwrap(), Known::Open);
-    running.journal.started(&id, identity).await.unwrap();
+    running
+        .journal
+        .started(&id, identity, json!({"method": "cgroup"}))
+        .await
+        .unwrap();
     running.close().await;
 
     let running = Running::open(&dir).await;
     let found = running.journal.recover().await.unwrap();
     assert_eq!(found.interrupted.len(), 1);
-    assert_eq!(found.interrupted[0].entry, entry);
+    let mut begun = entry.clone();
+    let held = ("containment".to_owned(), json!({"method": "cgroup"}));
+    begun.timeline.details.extend([held]);
+    assert_eq!(found.interrupted[0].entry, begun);
     assert_eq!(found.interrupted[0].process, Some(identity));
     let mut steps = timeline();
     steps.finished_at = Some(steps.received_at);
@@ -159,7 +166,10 @@ async fn a_job_waits_for_the_disk_twice() {
     let (id, journal) = (job(1), &running.journal);
     journal.claimed(&claim(&id)).await.unwrap();
     assert_eq!(journal.counts().await.unwrap().synced, 0);
-    journal.started(&id, process()).await.unwrap();
+    journal
+        .started(&id, process(), json!({"method": "cgroup"}))
+        .await
+        .unwrap();
     journal.said(&id, 0, b"so far".to_vec()).await.unwrap();
     journal
         .finished(&id, &outcome(noise(300_001)), &timeline())

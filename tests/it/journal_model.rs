@@ -62,7 +62,10 @@ async fn perform(journal: &Journal, model: &mut Model, number: u8, act: Act) {
             (claimed.is_ok(), State::Claimed { started: false })
         }
         Act::Start => (
-            journal.started(&id, process()).await.is_ok(),
+            journal
+                .started(&id, process(), serde_json::json!({"method": "cgroup"}))
+                .await
+                .is_ok(),
             match model.get(&number) {
                 Some(State::Claimed { .. }) | None => State::Claimed { started: true },
                 Some(other) => other.clone(),

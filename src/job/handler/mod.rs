@@ -30,7 +30,7 @@ use crate::job::handler::active::ActiveRuns;
 use crate::job::handler::shell_session::Sessions;
 use crate::process::containment::Held;
 use crate::process::env::ChildEnv;
-use crate::process::hold::{Registrar, Unregistered};
+use crate::process::hold::{Begun, Registrar, Unregistered};
 use crate::process::identity::ProcessIdentity;
 use crate::provider::Providers;
 use crate::provider::home::Homes;
@@ -179,9 +179,9 @@ impl JobLife {
     ///
     /// # Errors
     /// [`Unregistered`]; it must not begin.
-    pub async fn begins(&self, process: ProcessIdentity) -> Result<(), Unregistered> {
-        self.process.send_replace(Some(process));
-        self.entry.started(process).await
+    pub async fn begins(&self, begun: Begun) -> Result<(), Unregistered> {
+        self.process.send_replace(Some(begun.process));
+        self.entry.started(begun).await
     }
 
     /// The process that does the work, as soon as there is one.
@@ -233,8 +233,8 @@ impl JobLife {
 }
 
 impl Registrar for &JobLife {
-    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
-        Box::pin(self.begins(process))
+    fn register(&mut self, begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(self.begins(begun))
     }
 }
 

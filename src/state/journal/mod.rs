@@ -14,6 +14,7 @@ mod writer;
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use entry::{ClaimedEntry, Counts, Interrupted, Known, ProcessIdentityRecord, Recovered};
@@ -130,7 +131,7 @@ enum Write {
     /// Nothing that stays.
     Probe,
     Claimed(Box<ClaimedEntry>),
-    Started(JobId, ProcessIdentityRecord),
+    Started(JobId, ProcessIdentityRecord, Value),
     /// Forget pieces of an earlier, unfinished attempt.
     DropOutput(JobId),
     Piece {
@@ -193,12 +194,13 @@ impl Journal {
         self.write(Write::Claimed(Box::new(entry.clone()))).await
     }
 
-    /// The job's process is about to begin. On disk when this returns, with the claim: only then may it run.
+    /// The job's process is about to begin. On disk when this returns, with the claim: only then may it run. `held` says
+    /// what holds it; it becomes the member `containment` of the job's timeline.
     ///
     /// # Errors
     /// [`JournalError`]; the process must not run.
-    pub async fn started(&self, job: &JobId, process: ProcessIdentityRecord) -> Result<(), JournalError> {
-        self.write(Write::Started(job.clone(), process)).await
+    pub async fn started(&self, job: &JobId, process: ProcessIdentityRecord, held: Value) -> Result<(), JournalError> {
+        self.write(Write::Started(job.clone(), process, held)).await
     }
 
     /// The job ended. On disk when this returns: only then is the result sent.

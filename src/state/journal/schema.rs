@@ -49,7 +49,8 @@ pub(super) const CLAIMED: &str = "
 INSERT OR REPLACE INTO entries (job_id, team_id, gateway_id, job_type, requested_via, timeline)
 VALUES (?, ?, ?, ?, ?, ?)";
 pub(super) const STARTED: &str = "
-UPDATE entries SET pid = ?, start_ticks = ?, pgid = ?, started_at = ? WHERE job_id = ?";
+UPDATE entries SET pid = ?, start_ticks = ?, pgid = ?, started_at = ?,
+    timeline = json_set(timeline, '$.containment', json(?)) WHERE job_id = ?";
 /// No job has an empty id.
 pub(super) const PROBE: [&str; 2] = [
     "INSERT OR REPLACE INTO entries (job_id, team_id, gateway_id, job_type, timeline) VALUES ('', '', '', '', '{}')",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -221,7 +222,7 @@ async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<(), J
             plain(connection, take).await
         }
         Write::Claimed(entry) => claimed(connection, entry).await,
-        Write::Started(job, process) => started(connection, job, process).await,
+        Write::Started(job, process, held) => started(connection, job, process, held).await,
         Write::DropOutput(job) => {
             let query = sqlx::query(schema::DROP_OUTPUT).bind(job.as_str());
             query.execute(connection).await.map(drop).map_err(classify)
@@ -266,12 +267,14 @@ async fn started(
     connection: &mut SqliteConnection,
     job: &JobId,
     process: &ProcessIdentityRecord,
+    held: &Value,
 ) -> Result<(), JournalError> {
     let query = sqlx::query(schema::STARTED)
         .bind(i64::from(process.pid))
         .bind(i64::try_from(process.start_ticks).unwrap_or(i64::MAX))
         .bind(i64::from(process.pgid))
         .bind(process.at.as_millisecond())
+        .bind(held.to_string())
         .bind(job.as_str());
     changed_one(job, query.execute(connection).await)
 }

@@ -51,6 +51,7 @@ async fn c1_a_kill_while_a_job_runs_leaves_nobody_and_the_row_final() {
     for (ingress, work) in TWINS {
         let scene = Scene::new(ingress).await;
         let daemon = scene.start().await;
+        let held = daemon.status().await.unwrap().containment.unwrap();
         let tree = r#"sleep 600 & setsid sleep 600 & touch "$here/up"; wait"#;
         let job = scene.work(work, tree).await;
         made(&scene, "up").await;
@@ -58,6 +59,9 @@ async fn c1_a_kill_while_a_job_runs_leaves_nobody_and_the_row_final() {
         nobody_works_at(&job).await;
         let (daemon, row) = settled(&scene, &job).await;
         assert_interrupted(&row);
+        let cgroup = held.cgroup.map(|tree| format!("{tree}/job-{job}"));
+        let held = json!({"method": held.method, "cgroup": cgroup});
+        assert_eq!(row["debug"]["containment"], held, "{row}");
         assert_eq!(scene.effects(), [job.as_str()], "{ingress:?} {work:?}");
         daemon.ready().await;
         assert_eq!(daemon.stop().await.exit_code, Some(0));

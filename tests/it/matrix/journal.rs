@@ -282,7 +282,11 @@ async fn through_jobs(dir: &OwnerDir, journal: &Journal) {
             pgid: 4_194_303,
             at: timeline().received_at,
         };
-        if journal.started(&id, process).await.is_ok() && journal.finished(&id, &expected(), &timeline()).await.is_ok()
+        if journal
+            .started(&id, process, serde_json::json!({"method": "cgroup"}))
+            .await
+            .is_ok()
+            && journal.finished(&id, &expected(), &timeline()).await.is_ok()
         {
             note(dir, &format!("finished {name}"));
         }

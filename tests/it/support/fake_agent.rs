@@ -13,7 +13,7 @@ use gateway::domain::run::{Answer, Cumulative, FailureKind, RunEnd, RunEvent, Ru
 use gateway::job::agent::retry::Retry;
 use gateway::job::agent::{Agents, CommandLine, Limits, Observer, Turn};
 use gateway::process::env::ChildEnv;
-use gateway::process::hold::{Registrar, Unregistered};
+use gateway::process::hold::{Begun, Registrar, Unregistered};
 use gateway::process::identity::ProcessIdentity;
 use gateway::provider::ProviderId;
 use gateway::provider::capability::Features;
@@ -262,8 +262,8 @@ impl Heard {
 }
 
 impl Registrar for Heard {
-    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
-        self.started.push(process);
+    fn register(&mut self, begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
+        self.started.push(begun.process);
         Box::pin(ready(Ok(())))
     }
 }

@@ -21,8 +21,7 @@ use crate::job::audit;
 use crate::job::entry::Said;
 use crate::job::handler::agents::{ASIDE_PATIENCE, Root, equip, found, looked_at, verdict, withheld};
 use crate::job::handler::{Context, JobLife};
-use crate::process::hold::{Registrar, Unregistered};
-use crate::process::identity::ProcessIdentity;
+use crate::process::hold::{Begun, Registrar, Unregistered};
 use crate::provider::ProviderId;
 use crate::provider::capability::Finding;
 use crate::provider::document::Picture;
@@ -203,8 +202,8 @@ struct Watcher<'a> {
 }
 
 impl Registrar for Watcher<'_> {
-    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
-        Box::pin(self.life.begins(process))
+    fn register(&mut self, begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(self.life.begins(begun))
     }
 }
 

@@ -32,8 +32,7 @@ use crate::job::handler::active::RunStop;
 use crate::job::handler::agents::{found, verdict};
 use crate::job::handler::subagent_cancel::requested;
 use crate::job::handler::{Context, JobLife, StopReason};
-use crate::process::hold::{Registrar, Unregistered};
-use crate::process::identity::ProcessIdentity;
+use crate::process::hold::{Begun, Registrar, Unregistered};
 use crate::provider::health::Witness;
 use tokio_util::sync::CancellationToken;
 
@@ -159,8 +158,8 @@ struct Watch<'a> {
 }
 
 impl Registrar for Watch<'_> {
-    fn register(&mut self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), Unregistered>> {
-        Box::pin(self.life.begins(process))
+    fn register(&mut self, begun: Begun) -> BoxFuture<'_, Result<(), Unregistered>> {
+        Box::pin(self.life.begins(begun))
     }
 }
 
