@@ -120,9 +120,14 @@ impl Context {
         Ok(backend::for_paired(&flags.to_config(), &self.env, &stored)?)
     }
 
-    /// The control plane for `pair`.
+    /// The control plane for `pair`: the one that is named, else the one that this host is paired with.
     pub(crate) fn backend_for_pairing(&self, flags: &BackendArgs) -> Result<Backend, CliError> {
-        Ok(backend::for_pairing(&flags.to_config(), &self.env)?)
+        let known = self.sessions().load().ok().flatten();
+        let known = known.map(|session| Backend {
+            url: session.supabase_url,
+            anon_key: session.anon_key,
+        });
+        Ok(backend::for_pairing(&flags.to_config(), &self.env, known)?)
     }
 
     /// Settings of a daemon.

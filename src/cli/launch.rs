@@ -45,8 +45,10 @@ pub(crate) fn report(started: &Started, cx: &Context) -> Exit {
     let pid = |status: &DaemonStatus| status.pid;
     match started {
         Started::Already(status) => {
+            // Such as a session that was revoked: it runs, and takes no jobs.
+            let details = Details::new().maybe("Reason", status.reason.as_deref());
             cx.out
-                .info("Gateway already running", &Details::new().verbose("PID", pid(status)));
+                .info("Gateway already running", &details.verbose("PID", pid(status)));
             Exit::OK
         }
         Started::Ready(status) => {

@@ -25,6 +25,7 @@ use crate::state::session::Session;
 short time. After pairing the gateway is started in the background.
 
 A paired host asks before it is paired again; without a terminal it refuses, unless --force is given.
+Unless another control plane is named it is paired with the same one.
 
 Examples:
   gateway pair CODE

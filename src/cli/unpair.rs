@@ -64,6 +64,9 @@ fn confirm(args: &UnpairArgs, session: &Session) -> Result<(), CliError> {
     Err(CliError::failed("Still paired; everything is as it was."))
 }
 
+/// How Auth calls a session that has ended.
+const GONE: &str = "session_not_found";
+
 /// Ends the session there. An access token that ran out is renewed once, in memory only: it is about to be forgotten.
 async fn revoke(session: &Session) -> Result<(), CliError> {
     let http = Endpoint::new(&session.supabase_url, session.anon_key.clone()).and_then(Http::new);
@@ -76,7 +79,7 @@ async fn revoke(session: &Session) -> Result<(), CliError> {
     match account::logout(&Client::new(http, auth)).await {
         Ok(()) => Ok(()),
         // A session that is refused has ended already.
-        Err(error) if error.requires_pairing() || error.status() == Some(401) => Ok(()),
+        Err(error) if error.requires_pairing() || error.status() == Some(401) || error.code() == Some(GONE) => Ok(()),
         Err(error) => {
             Err(CliError::failed("The session could not be revoked at the control plane.").detail(error.to_string()))
         }

@@ -198,7 +198,10 @@ async fn judge(
         Some(JobStatus::Running) if over(patience.ended) => Err(CliError::failed(
             "The job's time is over, but its gateway has not reported its end.",
         )
-        .hint(format!("gateway job watch {id}"))),
+        .hint(format!(
+            "`gateway status` on its host tells whether it runs; its next start ends the job\n\
+             gateway job watch {id} waits on"
+        ))),
         Some(JobStatus::Queued | JobStatus::Running) | None => Ok(None),
     }
 }

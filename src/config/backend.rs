@@ -93,11 +93,12 @@ impl BackendError {
     }
 }
 
-/// The backend to pair with: flags, then environment, then what the build was made with.
+/// The backend to pair with: flags, then environment, then what the build was made with; where none of them names
+/// anything, the `known` one.
 ///
 /// # Errors
 /// [`BackendError`] when none is named or the address is none.
-pub fn for_pairing(flags: &BackendFlags, env: &Environment) -> Result<Backend, BackendError> {
+pub fn for_pairing(flags: &BackendFlags, env: &Environment, known: Option<Backend>) -> Result<Backend, BackendError> {
     let from_env = || env.first(&["PANORAMA_SUPABASE_URL", "SUPABASE_URL"]);
     let named = flag_url(flags)
         .or_else(from_env)
@@ -124,7 +125,7 @@ pub fn for_pairing(flags: &BackendFlags, env: &Environment) -> Result<Backend, B
         (None, Some(_)) => Err(BackendError::NoneNamed {
             missing: "its address is",
         }),
-        (None, None) => Err(BackendError::NoneNamed {
+        (None, None) => known.ok_or(BackendError::NoneNamed {
             missing: "its address and public key are",
         }),
     }
@@ -250,7 +251,7 @@ mod tests {
             ("PANORAMA_SUPABASE_URL", "http://127.0.0.1:2"),
             ("SUPABASE_PUBLISHABLE_KEY", "k"),
         ]);
-        let backend = for_pairing(&BackendFlags::default(), &env).unwrap();
+        let backend = for_pairing(&BackendFlags::default(), &env, None).unwrap();
         assert_eq!(backend.url, "http://127.0.0.1:2");
         assert_eq!(backend.anon_key, Secret::new("k"));
         let flags = BackendFlags {
@@ -258,7 +259,7 @@ mod tests {
             anon_key: None,
         };
         assert!(matches!(
-            for_pairing(&flags, &env),
+            for_pairing(&flags, &env, None),
             Err(BackendError::NotAnAddress { .. })
         ));
     }
@@ -273,7 +274,7 @@ mod tests {
     #[test]
     fn a_build_without_defaults_says_what_to_do() {
         if BUILT_IN_URL.is_none() {
-            let error = for_pairing(&BackendFlags::default(), &env(&[])).unwrap_err();
+            let error = for_pairing(&BackendFlags::default(), &env(&[]), None).unwrap_err();
             for word in [
                 "--supabase-url",
                 "--anon-key",

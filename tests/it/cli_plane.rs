@@ -79,6 +79,27 @@ fn unpairing_revokes_and_forgets() {
 }
 
 #[test]
+fn a_host_that_was_removed_is_unpaired_or_paired_anew_without_more_words() {
+    let (owner, plane) = plane();
+    let host = Home::new();
+    pair(&host, &plane, &["--full-control", &pairing_code(&owner)]).ok();
+    let remove = || {
+        let id = host.gateway(&["status", "--json"]).ok().json()["gateway_id"].clone();
+        owner
+            .gateway(&["control-plane", "gateway", "remove", id.as_str().unwrap()])
+            .ok();
+    };
+    remove();
+    host.gateway(&["pair", "--force", &pairing_code(&owner)]).ok();
+    let status = host.gateway(&["status", "--json"]).ok().json();
+    assert_eq!((&status["state"], &status["paired"]), (&"ready".into(), &true.into()));
+    remove();
+    let done = host.gateway(&["unpair"]).ok();
+    assert!(done.stdout.contains("OK Unpaired"), "{done:?}");
+    assert!(!host.state().join("gateway.json").exists());
+}
+
+#[test]
 fn an_unreachable_control_plane_keeps_the_session_unless_forced() {
     let (owner, plane) = plane();
     let host = Home::new();

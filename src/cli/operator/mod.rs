@@ -236,6 +236,9 @@ fn no_credential() -> CliError {
         .hint("`gateway up` makes one for this machine; `gateway login` saves one for another control plane")
 }
 
+/// How PostgreSQL, and so every control plane, calls a disk without room.
+const DISK_FULL: &str = "53100";
+
 /// Unreachable, refused or broken: each has its exit code and its next step.
 pub(crate) fn explain(url: &str, error: &BackendError) -> CliError {
     match error {
@@ -254,6 +257,11 @@ pub(crate) fn explain(url: &str, error: &BackendError) -> CliError {
         )
         .detail(error.to_string())
         .hint("gateway login --url URL; `gateway control-plane token create` makes a new token"),
+        BackendError::Status { .. } if error.code() == Some(DISK_FULL) => {
+            CliError::with(Exit::UNREACHABLE, "The control plane can store nothing.")
+                .detail(error.to_string())
+                .hint("make room where its database is, and ask again")
+        }
         BackendError::Status { .. } if error.is_transient() => CliError::unreachable(url, error),
         BackendError::Status { .. }
         | BackendError::Unexpected { .. }
@@ -261,5 +269,27 @@ pub(crate) fn explain(url: &str, error: &BackendError) -> CliError {
         | BackendError::NotRefreshed { .. } => {
             CliError::failed("The control plane refused the request.").detail(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::problem::Problem;
+
+    #[test]
+    fn a_full_disk_is_no_question_of_the_network() {
+        let refused = |code: &str| BackendError::Status {
+            what: "POST gateway_jobs".to_owned(),
+            status: 503,
+            problem: Problem {
+                code: Some(code.to_owned()),
+                message: None,
+            },
+            retry_after: None,
+        };
+        let hint = |code| explain("http://127.0.0.1:1", &refused(code)).hint.unwrap_or_default();
+        assert!(hint("53100").contains("make room"));
+        assert!(hint("57P03").contains("network"));
     }
 }
