@@ -68,7 +68,14 @@ fn summary(stack: &Stack, args: &UpArgs, cx: &Context) {
         .add("State directory", cx.out.path(&cx.paths.dir))
         .verbose("Control plane PID", stack.plane.pid)
         .maybe_verbose("Gateway PID", cx.daemon_pid());
-    cx.out.ok("Gateway is up", &details);
+    match stack.daemon {
+        Started::Already(_) | Started::Ready(_) => cx.out.ok("Gateway is up", &details),
+        // Somebody may be stopping the control plane.
+        Started::Waiting(_) => {
+            cx.out
+                .warn("Gateway is running, waiting for the control plane", &details);
+        }
+    }
     let next = if control {
         "gateway exec -- uname -a"
     } else {
