@@ -82,9 +82,8 @@ impl Sender {
                 }
             };
             let rest = Instant::now() + asked_wait.unwrap_or_default().min(self.interval);
-            if self.notes.send(Note::Beat { sent_at, beat }).await.is_err() {
-                return;
-            }
+            // At the end nobody listens, and the goodbye is still to be said.
+            drop(self.notes.send(Note::Beat { sent_at, beat }).await);
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
                 () = hurry.notified() => {}

@@ -131,6 +131,28 @@ async fn p2_heartbeats_go_on_in_a_drain() {
 }
 
 #[tokio::test]
+async fn p1_a_goodbye_follows_a_heartbeat_that_is_on_its_way() {
+    let scene = Scene::new(Ingress::Push).await;
+    let daemon = scene.start_with(&[HEARTBEAT]).await;
+    let beats = || scene.proxy.on(&["POST /functions/v1/gateway-heartbeat"]);
+    beats().always(Fault::Held);
+    let before = beats().count();
+    eventually("a heartbeat that is on its way", || {
+        std::future::ready((beats().count() > before).then_some(()))
+    })
+    .await;
+    daemon.signal(Signal::SIGTERM);
+    // Nobody is there any more who would hear how it went.
+    eventually("the end of the local socket", || async {
+        daemon.status().await.is_none().then_some(())
+    })
+    .await;
+    scene.proxy.heal();
+    assert_eq!(daemon.ended().await.exit_code, Some(0));
+    assert_eq!(scene.host.wire_status().await, "offline");
+}
+
+#[tokio::test]
 async fn p3_the_second_signal_ends_everything() {
     on_every_path(async |ingress, work| {
         let scene = Scene::new(ingress).await;
