@@ -140,9 +140,15 @@ async fn a_slow_transaction_is_not_overtaken() {
 async fn pruning_takes_what_is_old_and_keeps_what_is_recent() {
     for plane in Plane::both().await {
         let before = plane.store.past().await.unwrap().position();
-        plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
+        let job = plane.insert(Who::Operator(0), "gateway_jobs", &plane.job(0)).await;
         assert_eq!(plane.store.prune_changes().await.unwrap(), 0);
-        assert_eq!(after(&plane.store, before).await.len(), 1);
+        // The horizon may have stood before what came earlier, and may stand before this.
+        eventually("the recent change, which was kept", || async {
+            let changes = after(&plane.store, before).await;
+            let is_it = |change: &Change| parsed(change.new.as_ref())["id"] == job["id"];
+            changes.iter().any(is_it).then_some(())
+        })
+        .await;
 
         let mut age = SqlBuf::new(plane.store.dialect());
         age.push("UPDATE change_log SET at='2020-01-01T00:00:00.000000+00:00'");
