@@ -140,7 +140,7 @@ impl Http {
     /// Sends once. An error status is an error.
     pub(crate) async fn send(&self, request: &Request, bearer: &Secret) -> Result<Answer, BackendError> {
         self.turn().await?;
-        let deadline = request.deadline();
+        let (deadline, sent) = (request.deadline(), Instant::now());
         let exchange = self.exchange(request, bearer);
         let result = tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
             let host = self.inner.endpoint.host();
@@ -148,7 +148,7 @@ impl Http {
         });
         match &result {
             Err(error) if error.is_outage() => self.inner.outage.failed(error.retry_after()),
-            Ok(_) | Err(_) => self.inner.outage.answered(),
+            Ok(_) | Err(_) => self.inner.outage.answered(sent),
         }
         result
     }

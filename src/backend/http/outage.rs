@@ -27,6 +27,8 @@ pub(super) struct Outage {
 #[derive(Debug, Clone, Copy, Default)]
 struct Heard {
     failures: u32,
+    /// When the first of them was noticed.
+    since: Option<Instant>,
     /// When the host asked to be asked again.
     not_before: Option<Instant>,
 }
@@ -63,16 +65,20 @@ impl Outage {
         timeout(PATIENCE, turn).await.is_ok()
     }
 
-    /// A request was answered: that ends the outage for all.
-    pub(super) fn answered(&self) {
-        *self.heard() = Heard::default();
-        self.over.notify_waiters();
+    /// A request that was sent at `sent` was answered: that ends the outage for all, unless it was sent before.
+    pub(super) fn answered(&self, sent: Instant) {
+        let mut heard = self.heard();
+        if heard.since.is_none_or(|since| since <= sent) {
+            *heard = Heard::default();
+            self.over.notify_waiters();
+        }
     }
 
     /// A request failed; in an outage nobody asks before `rest` is over, if the host asked for one.
     pub(super) fn failed(&self, rest: Option<Duration>) {
         let mut heard = self.heard();
         heard.failures = heard.failures.saturating_add(1);
+        heard.since.get_or_insert_with(Instant::now);
         heard.not_before = heard.not_before.max(rest.map(|rest| Instant::now() + rest));
     }
 
@@ -133,11 +139,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_answer_to_what_was_asked_before_says_nothing() {
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let outage = away();
+        outage.answered(before);
+        assert!(outage.is_on());
+        outage.answered(Instant::now());
+        assert!(!outage.is_on());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_first_answer_frees_everybody() {
         let (outage, began) = (away(), Instant::now());
         let first = async {
             assert!(outage.turn().await);
-            outage.answered();
+            outage.answered(Instant::now());
         };
         let ((), turns) = tokio::join!(first, join_all((0..30).map(|_| outage.turn())));
         assert!(turns.iter().all(|turn| *turn));

@@ -125,6 +125,11 @@ impl FaultProxy {
         }
     }
 
+    /// The first lines of all requests that came in a time.
+    pub(crate) fn lines(&self, from: Instant, to: Instant) -> Vec<String> {
+        self.rules().lines(from, to)
+    }
+
     /// Every rule is forgotten, and what is held goes on its way.
     pub(crate) fn heal(&self) {
         self.rules().forget();

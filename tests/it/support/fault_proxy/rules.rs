@@ -111,6 +111,12 @@ impl Rules {
         self.asked.iter().filter(named).map(|asked| asked.at).collect()
     }
 
+    /// The first lines of all requests that came in a time.
+    pub(super) fn lines(&self, from: Instant, to: Instant) -> Vec<String> {
+        let meanwhile = self.asked.iter().filter(|asked| (from..to).contains(&asked.at));
+        meanwhile.map(|asked| asked.line.clone()).collect()
+    }
+
     /// Writes a request down and says what is wrong with it: the first rule that names it counts.
     pub(super) fn fault_of(&mut self, line: &str, body: usize) -> Option<Fault> {
         let at = Instant::now();
