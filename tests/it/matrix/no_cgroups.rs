@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 use crate::matrix::family::{Family, SCRIPT};
-use crate::matrix::scene::Scene;
+use crate::matrix::scene::{Cgroups, Scene};
+use crate::matrix::trees::nobody_hides;
 use crate::matrix::twins::on_every_path;
 use crate::support::eventually::within;
 
@@ -15,33 +15,14 @@ const GUARDED: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn x20_nobody_hides_where_there_are_no_cgroups() {
-    on_every_path(async |ingress, work| {
-        for cancelled in [false, true] {
-            let scene = Scene::new(ingress).await;
-            let daemon = scene.start_without_cgroups().await;
-            let limit = if cancelled { 600_000 } else { 3_000 };
-            let job = scene.work_with(work, SCRIPT, json!({"timeout_ms": limit})).await;
-            let family = Family::born(&scene).await;
-            if cancelled {
-                scene.host.cancel(&job).await;
-            }
-            let row = scene.done_once(&job).await;
-            family.gone().await;
-            if !cancelled {
-                let held = &row["debug"]["containment"];
-                assert_eq!(held, &json!({"method": "process group and mark"}), "{row}");
-            }
-            assert_eq!(daemon.stop().await.exit_code, Some(0));
-        }
-    })
-    .await;
+    nobody_hides(Cgroups::None).await;
 }
 
 #[tokio::test]
 async fn c1_a_kill_leaves_nobody_where_there_are_no_cgroups() {
     on_every_path(async |ingress, work| {
         let scene = Scene::new(ingress).await;
-        let daemon = scene.start_without_cgroups().await;
+        let daemon = scene.start_with_cgroups(Cgroups::None).await;
         let job = scene.work(work, SCRIPT).await;
         let family = Family::born(&scene).await;
         daemon.signal(Signal::SIGKILL);
@@ -50,7 +31,7 @@ async fn c1_a_kill_leaves_nobody_where_there_are_no_cgroups() {
         })
         .await;
         assert_eq!(daemon.ended().await.signal, Some(9));
-        let daemon = scene.start_without_cgroups().await;
+        let daemon = scene.start_with_cgroups(Cgroups::None).await;
         assert_eq!(scene.done_once(&job).await["status"], "failed");
         assert_eq!(daemon.stop().await.exit_code, Some(0));
     })

@@ -24,6 +24,14 @@ say 0 "$(cat "$prompt.said")""#;
 /// A job that ends when it is told to.
 pub(super) const UNTIL_TOLD: &str = r#"until [ -e "$here/go" ]; do sleep 0.05; done; echo precious"#;
 
+/// Whether a daemon may make cgroups.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cgroups {
+    AsTheyAre,
+    #[cfg(target_os = "linux")]
+    None,
+}
+
 /// Control plane, proxy, host and stand-in agents.
 pub(super) struct Scene {
     pub(super) host: Host,
@@ -125,14 +133,19 @@ impl Scene {
         self.host.start_on(disk, &self.settings())
     }
 
-    /// A daemon that takes jobs and can make no cgroups.
-    #[cfg(target_os = "linux")]
-    pub(super) async fn start_without_cgroups(&self) -> Daemon {
-        let daemon = self.host.start_without_cgroups(&self.settings());
-        daemon.ready().await;
-        let held = daemon.status().await.unwrap().containment.unwrap();
-        assert_eq!(held.method, "process group and mark");
-        daemon
+    /// A daemon that takes jobs, on a host with these cgroups.
+    pub(super) async fn start_with_cgroups(&self, cgroups: Cgroups) -> Daemon {
+        match cgroups {
+            Cgroups::AsTheyAre => self.start().await,
+            #[cfg(target_os = "linux")]
+            Cgroups::None => {
+                let daemon = self.host.start_without_cgroups(&self.settings());
+                daemon.ready().await;
+                let held = daemon.status().await.unwrap().containment.unwrap();
+                assert_eq!(held.method, "process group and mark");
+                daemon
+            }
+        }
     }
 
     /// The refresh token that lies on disk.

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
 use crate::matrix::family::{Family, SCRIPT};
-use crate::matrix::scene::{Scene, printed};
+use crate::matrix::scene::{Cgroups, Scene, printed};
 use crate::matrix::twins::{Work, on_every_path};
 use crate::support::eventually::{eventually, within};
 use crate::support::pids::{gone, lives, pid_in};
@@ -152,12 +152,12 @@ async fn x19_a_fork_bomb_is_ended_and_the_daemon_answers_meanwhile() {
     .await;
 }
 
-#[tokio::test]
-async fn x20_nobody_hides_from_a_timeout_or_a_cancel() {
+/// Also a host that holds less says so.
+pub(super) async fn nobody_hides(cgroups: Cgroups) {
     on_every_path(async |ingress, work| {
         for cancelled in [false, true] {
             let scene = Scene::new(ingress).await;
-            let daemon = scene.start().await;
+            let daemon = scene.start_with_cgroups(cgroups).await;
             let limit = if cancelled { 600_000 } else { 3_000 };
             let job = scene.work_with(work, SCRIPT, json!({"timeout_ms": limit})).await;
             let family = Family::born(&scene).await;
@@ -167,7 +167,6 @@ async fn x20_nobody_hides_from_a_timeout_or_a_cancel() {
             let row = scene.done_once(&job).await;
             family.gone().await;
             if !cancelled {
-                // A host that holds less says so.
                 let now = daemon.status().await.unwrap().containment.unwrap();
                 assert_eq!(held(&row), &json!({"method": now.method}), "{row}");
             }
@@ -175,6 +174,11 @@ async fn x20_nobody_hides_from_a_timeout_or_a_cancel() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn x20_nobody_hides_from_a_timeout_or_a_cancel() {
+    nobody_hides(Cgroups::AsTheyAre).await;
 }
 
 #[tokio::test]
