@@ -3,16 +3,17 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 
 use crate::process::env::ChildEnv;
 use crate::process::failure::{self, SpawnError};
 use crate::process::identity::ProcessIdentity;
-use crate::process::spawn::{command, pid_of, without_inheritance};
+use crate::process::image::{self, Stdio};
+use crate::process::owned::OwnedProcess;
+use crate::process::pipes::nothing;
 use crate::process::spec::Spec;
-use crate::process::sys;
 
 /// A background process to be.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub struct DetachedSpec {
 /// A background process. Dropping this leaves it running.
 #[derive(Debug)]
 pub struct DetachedChild {
-    child: std::process::Child,
+    child: OwnedProcess,
     identity: ProcessIdentity,
 }
 
@@ -51,18 +52,17 @@ pub fn spawn_detached(spec: DetachedSpec) -> Result<DetachedChild, SpawnError> {
     let mut about = Spec::new(program, env).args(args);
     about.cwd = cwd;
     failure::check(&about)?;
-    let mut command = command(&about.program, &about.args, &about.env, &about.cwd);
-    sys::session::lead_session(&mut command);
     let started = log.try_clone().and_then(|twin| {
-        command.stdin(Stdio::null()).stdout(log).stderr(twin);
-        without_inheritance(|| command.spawn())
+        let stdio = Stdio {
+            ends: [nothing()?, log.into(), twin.into()],
+            terminal: false,
+        };
+        OwnedProcess::launch(&image::of(&about, stdio, None)?)
     });
-    let (pid, child) = started
-        .and_then(|child| pid_of(Some(child.id())).map(|pid| (pid, child)))
-        .map_err(|error| failure::explain(&about, error))?;
+    let child = started.map_err(|error| failure::explain(&about, error))?;
     Ok(DetachedChild {
+        identity: ProcessIdentity::of_leader(child.pid()),
         child,
-        identity: ProcessIdentity::of_leader(pid),
     })
 }
 
@@ -86,10 +86,6 @@ impl DetachedChild {
     /// # Errors
     /// What the system said.
     pub fn terminate(&mut self) -> std::io::Result<()> {
-        if self.try_wait()?.is_none() {
-            // Not reaped yet, so the number is still its own.
-            kill(pid_of(Some(self.identity.pid))?, Signal::SIGTERM)?;
-        }
-        Ok(())
+        self.child.signal(Signal::SIGTERM)
     }
 }

@@ -6,9 +6,8 @@
 //! a service manager sends to everybody while the daemon still waits for its jobs. Killed itself, or not started for want of memory or descriptors, it is started with the next job.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{self, BufRead, Write as _};
+use std::io::{self, BufRead, PipeWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -16,9 +15,11 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::process::env::ChildEnv;
 use crate::process::identity::{ProcessIdentity, kill_group_if_same};
+use crate::process::image::{self, Stdio};
 use crate::process::mark;
-use crate::process::spawn::{command, without_inheritance};
-use crate::process::sys;
+use crate::process::owned::OwnedProcess;
+use crate::process::pipes::nothing;
+use crate::process::spec::Spec;
 
 /// The word that makes our program a guardian; nobody needs to type it.
 pub const WORD: &str = "guard-jobs";
@@ -30,8 +31,15 @@ static GUARDIAN: Mutex<Option<Guardian>> = Mutex::new(None);
 struct Guardian {
     program: PathBuf,
     /// None when it could not be started.
-    child: Option<Child>,
+    child: Option<GuardianProcess>,
     at_work: Jobs,
+}
+
+/// The process and the write end of its standard input.
+#[derive(Debug)]
+struct GuardianProcess {
+    process: OwnedProcess,
+    input: PipeWriter,
 }
 
 /// Jobs at work, each with the process that was started last.
@@ -71,19 +79,23 @@ fn own() -> MutexGuard<'static, Option<Guardian>> {
     GUARDIAN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn spawn(program: &Path) -> io::Result<Child> {
-    let mut command = command(program, &[WORD], &ChildEnv::default(), Path::new("/"));
-    sys::session::lead_session(&mut command);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let child = without_inheritance(|| command.spawn())?;
-    if let Some(pipe) = &child.stdin {
+impl GuardianProcess {
+    fn begin(program: &Path) -> io::Result<Self> {
+        let spec = Spec::new(program, ChildEnv::default()).args([WORD]);
+        let (input, ours) = io::pipe()?;
         // A guardian that does not read keeps no job waiting.
-        fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let stdio = Stdio {
+            ends: [input.into(), nothing()?, nothing()?],
+            terminal: false,
+        };
+        let process = OwnedProcess::launch(&image::of(&spec, stdio, None)?)?;
+        Ok(Self { process, input: ours })
     }
-    Ok(child)
+
+    fn tell(&mut self, text: &str) -> io::Result<()> {
+        self.input.write_all(text.as_bytes())
+    }
 }
 
 impl Guardian {
@@ -96,8 +108,9 @@ impl Guardian {
     }
 
     fn pid(&mut self) -> Option<u32> {
-        let child = self.child.as_mut()?;
-        matches!(child.try_wait(), Ok(None)).then(|| child.id())
+        let process = &mut self.child.as_mut()?.process;
+        let is_alive = matches!(process.try_wait(), Ok(None));
+        u32::try_from(process.pid().as_raw()).ok().filter(|_| is_alive)
     }
 
     fn watch(&mut self, job: &str, process: Option<ProcessIdentity>) {
@@ -112,7 +125,7 @@ impl Guardian {
     }
 
     fn tell(&mut self, line: &str) {
-        let told = self.child.as_mut().is_some_and(|child| write(child, line).is_ok());
+        let told = self.child.as_mut().is_some_and(|child| child.tell(line).is_ok());
         if !told && let Err(error) = self.replace() {
             tracing::warn!(%error, "No guardian: nobody ends the jobs of this gateway should it be killed");
         }
@@ -120,11 +133,9 @@ impl Guardian {
 
     /// The old one may only be slow. It has to be dead before its pipe ends.
     fn replace(&mut self) -> io::Result<()> {
-        if let Some(old) = &mut self.child {
+        if let Some(old) = self.child.take() {
             tracing::warn!("The guardian of the jobs is gone; another takes its place");
-            old.kill()?;
-            old.wait()?;
-            self.child = None;
+            old.process.kill()?;
         }
         self.begin()
     }
@@ -132,13 +143,8 @@ impl Guardian {
     /// Starts one that knows what is at work.
     fn begin(&mut self) -> io::Result<()> {
         let all: String = self.at_work.iter().map(|(job, process)| entry(job, *process)).collect();
-        write(self.child.insert(spawn(&self.program)?), &all)
+        self.child.insert(GuardianProcess::begin(&self.program)?).tell(&all)
     }
-}
-
-fn write(child: &mut Child, text: &str) -> io::Result<()> {
-    let pipe = child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-    pipe.write_all(text.as_bytes())
 }
 
 fn entry(job: &str, process: Option<ProcessIdentity>) -> String {
@@ -228,6 +234,6 @@ mod tests {
         std::os::unix::fs::symlink("/usr/bin/yes", dir.path().join("yes")).unwrap();
         guardian.watch("b", None);
         assert!(guardian.pid().is_some());
-        guardian.child.unwrap().kill().unwrap();
+        guardian.child.unwrap().process.kill().unwrap();
     }
 }

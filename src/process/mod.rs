@@ -28,6 +28,7 @@ mod image;
 pub mod interactive;
 pub mod lines;
 pub mod mark;
+mod owned;
 pub mod patience;
 mod pipes;
 mod running;

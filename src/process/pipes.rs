@@ -35,8 +35,10 @@ pub(super) fn open(fed: bool) -> io::Result<(Stdio, OurEnds)> {
     Ok((stdio, ours))
 }
 
-fn nothing() -> io::Result<OwnedFd> {
-    File::open("/dev/null").map(OwnedFd::from)
+/// Reads as empty, and swallows what is written.
+pub(super) fn nothing() -> io::Result<OwnedFd> {
+    let both = File::options().read(true).write(true).open("/dev/null");
+    both.map(OwnedFd::from)
 }
 
 fn input() -> io::Result<(OwnedFd, Option<Sender>)> {

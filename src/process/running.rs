@@ -8,14 +8,14 @@ use nix::unistd::Pid;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{self, SignalKind, signal};
 
+use crate::process::owned::OwnedProcess;
 use crate::process::sys::launch::Image;
 use crate::process::sys::reap::reap;
 
 /// A process that runs, or has ended and waits for us to ask how. Dropped before that, it is killed.
 #[derive(Debug)]
 pub(super) struct Running {
-    pid: Pid,
-    status: Option<ExitStatus>,
+    own: OwnedProcess,
     // Of any child: each looks whether it was its own.
     ended: unix::Signal,
 }
@@ -24,17 +24,13 @@ impl Running {
     /// Makes the process; see [`Image::launch`]. Needs the runtime.
     pub(super) fn launch(image: &Image) -> io::Result<Self> {
         let ended = ends()?;
-        let pid = image.launch()?;
-        Ok(Self {
-            pid,
-            status: None,
-            ended,
-        })
+        let own = OwnedProcess::launch(image)?;
+        Ok(Self { own, ended })
     }
 
     /// Its number, which is its own until [`Running::wait`] has returned.
     pub(super) const fn pid(&self) -> Pid {
-        self.pid
+        self.own.pid()
     }
 
     /// Awaits its end. May be given up and called again.
@@ -43,29 +39,22 @@ impl Running {
     /// What the system says of a process that it does not know.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         loop {
-            if let Some(status) = self.try_wait()? {
+            if let Some(status) = self.own.try_wait()? {
                 return Ok(status);
             }
             self.ended.recv().await;
         }
     }
-
-    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = reap(self.pid)?;
-        }
-        Ok(self.status)
-    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Ok(None) = self.try_wait() {
+        if let Ok(None) = self.own.try_wait() {
             // It leads a group, which may have members by now.
-            let _gone = killpg(self.pid, Signal::SIGKILL);
+            let _gone = killpg(self.pid(), Signal::SIGKILL);
             // Without a runtime we end too, and the system takes it.
             if let Ok(runtime) = Handle::try_current() {
-                runtime.spawn(bury(self.pid));
+                runtime.spawn(bury(self.pid()));
             }
         }
     }

@@ -1,12 +1,10 @@
-//! Starting a child and awaiting its end. The only place that makes a command.
+//! Starting a child and awaiting its end.
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::future::pending;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::pin::pin;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -20,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::limits::PIPE_GRACE;
 use crate::process::capture::{Captured, Collector, Hearer, Overheard, Take, read_all};
 use crate::process::containment::Method;
-use crate::process::env::ChildEnv;
 use crate::process::exit::{Ending, Exit, Pipes};
 use crate::process::failure::{self, SpawnError};
 use crate::process::fence::Fence;
@@ -31,7 +28,6 @@ use crate::process::image;
 use crate::process::pipes::{self, OurEnds};
 use crate::process::running::Running;
 use crate::process::spec::{Spec, Stdin};
-use crate::process::sys;
 use crate::process::sys::launch::Image;
 
 /// Bytes that wait in the pipe of a program whose lines are read: as many as Linux grants everybody.
@@ -104,30 +100,6 @@ fn prepare(spec: &Spec) -> Result<(Image, OurEnds, Fence), SpawnError> {
     };
     let (image, pipes) = prepared().map_err(|error| failure::explain(spec, error))?;
     Ok((image, pipes, fence))
-}
-
-/// A command with exactly this environment that starts with fresh signal dispositions.
-pub(super) fn command<A: AsRef<OsStr>>(program: &Path, args: &[A], env: &ChildEnv, cwd: &Path) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-    let mut command = Command::new(program);
-    command.args(args).env_clear().envs(env.iter()).current_dir(cwd);
-    sys::signals::reset_dispositions(&mut command);
-    command
-}
-
-/// Runs a spawn so that neither a blocked signal nor a descriptor reaches the child.
-pub(super) fn without_inheritance<T>(spawn: impl FnOnce() -> T) -> T {
-    sys::descriptors::keep_from_children();
-    let _unblocked = sys::signals::Mask::unblocked();
-    spawn()
-}
-
-/// A pid as a target for signals. Zero would mean our own group.
-pub(super) fn pid_of(id: Option<u32>) -> std::io::Result<Pid> {
-    id.and_then(|id| i32::try_from(id).ok())
-        .filter(|id| *id > 1)
-        .map(Pid::from_raw)
-        .ok_or_else(|| std::io::Error::from_raw_os_error(nix::libc::ESRCH))
 }
 
 impl Child {

@@ -7,5 +7,4 @@ pub(super) mod hold;
 pub(super) mod info;
 pub(super) mod launch;
 pub(super) mod reap;
-pub(super) mod session;
 pub(super) mod signals;
